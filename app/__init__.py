@@ -1,0 +1,1 @@
+"""Composition, persistence and surfaces: everything that remembers or is seen."""

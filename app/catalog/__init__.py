@@ -1,0 +1,1 @@
+"""Models on sale and published price books."""

@@ -1,0 +1,1 @@
+"""The customer API: one request from first byte to settled ledger entry."""

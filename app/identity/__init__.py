@@ -1,0 +1,1 @@
+"""Who is calling: customers, operators, API keys, sessions."""

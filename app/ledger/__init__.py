@@ -1,0 +1,1 @@
+"""Double entry: accounts, holds, transfers, journal. The only truth about money."""

@@ -1,0 +1,1 @@
+"""What was delivered, once and only once."""

@@ -1,0 +1,1 @@
+"""Effects that leave after commit (outbox), events that arrive (inbox)."""

@@ -1,0 +1,1 @@
+"""Reconciliation: what must agree, does; drift is named."""

@@ -1,0 +1,1 @@
+"""Workload, engine, report: revenue on a virtual clock."""

@@ -1,0 +1,1 @@
+"""The outside world that makes tokens: one port, one wire, one error tree."""

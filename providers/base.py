@@ -1,0 +1,100 @@
+"""The port through which every token comes in, whoever makes it."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pricing.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a provider may be silent, in seconds.
+
+    Attributes:
+        connect_s: to open a connection.
+        first_token_s: from the request sent to the first content.
+        gap_s: between two reads after that.
+        total_s: for the whole answer.
+    """
+
+    connect_s: float = 5.0
+    first_token_s: float = 60.0
+    gap_s: float = 30.0
+    total_s: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One chat completion to send to a backend.
+
+    Attributes:
+        id: our request id; sent along for the backend's logs.
+        fields: the customer's request body by field, values as received (``msgspec.Raw``) or plain JSON values. The
+            provider sets ``model``, ``stream`` and ``stream_options`` itself.
+        is_stream: whether the customer reads a stream; when False exactly one chunk comes back, the whole body.
+    """
+
+    id: str
+    fields: Mapping[str, Any]
+    is_stream: bool
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChunk:
+    """What one read from a backend brought.
+
+    Attributes:
+        events: complete SSE events to pass on unchanged, without the usage event and ``[DONE]``; or the whole JSON
+            body when the request was not streamed. May be empty.
+        response_id: the backend's id of the answer, as it stands in ``events``; empty when it gave none.
+        response_model: the backend's name of the model, as it stands in ``events``.
+        content_bytes: bytes of visible content, reasoning and tool arguments in ``events``.
+        content_events: how many of the events carried any.
+        tokens_through: output tokens so far, where the backend says so along the way.
+        reasoning_tokens: of the final usage, tokens that were generated but never shown.
+        finish_reason: set once, when the answer ends.
+        usage: the backend's final count, usually in the last chunk.
+    """
+
+    events: bytes
+    response_id: str = ""
+    response_model: str = ""
+    content_bytes: int = 0
+    content_events: int = 0
+    tokens_through: int | None = None
+    reasoning_tokens: int = 0
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class Provider(Protocol):
+    """A backend that serves one model."""
+
+    @property
+    def id(self) -> str:
+        """The provider's id in the fleet."""
+        ...
+
+    def stream(self, request: CompletionRequest) -> AsyncIterator[TokenChunk]:
+        """Runs one completion.
+
+        The iterator is an async generator: closing it cancels the work at the backend.
+
+        Raises:
+            ProviderError: of the kind that tells the caller what may be done about it.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Makes one health request.
+
+        Raises:
+            ProviderError: the backend is not well.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        ...

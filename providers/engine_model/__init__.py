@@ -1,0 +1,1 @@
+"""How token times follow from a profile and a load; pure."""

@@ -1,0 +1,112 @@
+"""The fleet as the scheduler sees it: offers, how fast each is at a given load, and how loaded each is now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NewType
+
+from pricing.slo import Tier
+from pricing.usage import Rates
+from scheduler.jobs import Capability
+
+OfferId = NewType("OfferId", str)
+UNBOUNDED = 1_000_000
+"""Stands for "tolerates any concurrency" where an integer is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedCurve:
+    """How fast one deployment is at a load, from its measured profile.
+
+    Attributes:
+        concurrency: loads measured, rising, starting at or above 1. Shape (points,).
+        tpot_us: mean µs per output token at each load; never falls. Shape (points,).
+        ttft_base_us: µs to a first token on an idle deployment, beyond the prefill itself.
+        prefill_tok_s: prompt tokens per second that one replica takes in.
+    """
+
+    concurrency: tuple[int, ...]
+    tpot_us: tuple[float, ...]
+    ttft_base_us: float
+    prefill_tok_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One deployment (hardware, engine, precision, parallelism, mode) that a provider sells for a model.
+
+    Attributes:
+        model: the public model name.
+        speed: its measured load curve.
+        concurrency_max: the most requests it takes at once.
+        context_max: prompt plus answer, in tokens.
+        cost: what a token of each class costs us there, pico-USD per token.
+        is_owned: True when the fleet's cost accrues by time, False when tokens are bought.
+        tiers: the tiers that it may serve.
+    """
+
+    id: OfferId
+    provider_id: str
+    deployment_id: str
+    model: str
+    speed: SpeedCurve
+    concurrency_max: int
+    context_max: int
+    cost: Rates
+    is_owned: bool = True
+    capabilities: frozenset[Capability] = frozenset({Capability.STREAMING})
+    tiers: frozenset[Tier] = frozenset(Tier)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What runs on an offer now, over all gateways.
+
+    Attributes:
+        in_flight: live leases.
+        in_flight_tolerated: the smallest concurrency that every running request's promise tolerates; a new one must
+            not push ``in_flight`` above it (do no harm).
+        prefill_tokens: prompt tokens admitted whose first token has not come yet.
+    """
+
+    in_flight: int = 0
+    in_flight_tolerated: int = UNBOUNDED
+    prefill_tokens: int = 0
+
+
+IDLE = Load()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Learned corrections of an offer's predictions: observed over predicted, as a running quantile."""
+
+    ttft: float = 1.0
+    tpot: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """An immutable snapshot: what a decision may look at.
+
+    Attributes:
+        offers: by model.
+        loads: by offer; a missing one is idle.
+        calibrations: by offer; a missing one is neutral.
+        closed: offers that must get no new work (drained, disabled, or their breaker is open).
+    """
+
+    offers: Mapping[str, tuple[Offer, ...]]
+    loads: Mapping[OfferId, Load] = field(default_factory=dict[OfferId, Load])
+    calibrations: Mapping[OfferId, Calibration] = field(default_factory=dict[OfferId, Calibration])
+    closed: frozenset[OfferId] = frozenset()
+
+    def load(self, offer_id: OfferId) -> Load:
+        """The load of an offer; idle when nothing is known."""
+        return self.loads.get(offer_id, IDLE)
+
+    def calibration(self, offer_id: OfferId) -> Calibration:
+        """The calibration of an offer; neutral when nothing is known."""
+        return self.calibrations.get(offer_id, _NEUTRAL)
+
+
+_NEUTRAL = Calibration()
