@@ -1,10 +1,17 @@
 """Every setting of the market, its default and its meaning; read once from the environment (``GOODPUT_*``)."""
 
+import hashlib
+import os
+import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SOCKET_PATH_BYTES_MAX: Final = 100
+"""The longest path of a unix socket that every client takes; the kernel takes 107."""
 
 
 class Settings(BaseSettings):
@@ -73,10 +80,14 @@ class Settings(BaseSettings):
 
     @property
     def redis_socket(self) -> Path:
-        """Where the embedded Redis-compatible server listens."""
-        return self.data_dir / "redis.sock"
+        """Where the embedded server listens: in data_dir, or in a folder of our own where that path is too long."""
+        socket = self.data_dir.resolve() / "redis.sock"
+        path = os.fsencode(socket)
+        if len(path) <= SOCKET_PATH_BYTES_MAX:
+            return socket
+        return Path(tempfile.gettempdir()) / f"goodput-{hashlib.sha256(path).hexdigest()[:16]}" / "redis.sock"
 
     @property
     def redis_dsn(self) -> str:
         """The Redis URL in force."""
-        return self.redis_url or f"unix://{self.redis_socket.resolve()}"
+        return self.redis_url or f"unix://{quote(str(self.redis_socket))}"
