@@ -13,8 +13,9 @@ class Timeouts:
 
     Attributes:
         connect_s: to open a connection.
-        first_token_s: from the request sent to the first content.
-        gap_s: between two reads after that.
+        first_token_s: from the request sent to the first content. An answer that the backend does not stream has only
+            ``total_s``.
+        gap_s: between two reads after that which bring an event; a keep-alive comment is no sign of life.
         total_s: for the whole answer.
     """
 
@@ -22,6 +23,15 @@ class Timeouts:
     first_token_s: float = 60.0
     gap_s: float = 30.0
     total_s: float = 900.0
+
+    def tightest(self, other: "Timeouts") -> "Timeouts":
+        """The shorter of each."""
+        return Timeouts(
+            connect_s=min(self.connect_s, other.connect_s),
+            first_token_s=min(self.first_token_s, other.first_token_s),
+            gap_s=min(self.gap_s, other.gap_s),
+            total_s=min(self.total_s, other.total_s),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +56,17 @@ class TokenChunk:
     """What one read from a backend brought.
 
     Attributes:
-        events: complete SSE events to pass on unchanged, without the usage event and ``[DONE]``; or the whole JSON
-            body when the request was not streamed. May be empty.
-        response_id: the backend's id of the answer, as it stands in ``events``; empty when it gave none.
-        response_model: the backend's name of the model, as it stands in ``events``.
-        content_bytes: bytes of visible content, reasoning and tool arguments in ``events``.
+        events: complete SSE events to pass on, without usage, comments and ``[DONE]`` and with LF line ends, else
+            unchanged; or the whole JSON body when the request was not streamed. May be empty.
+        response_id: the backend's id of the answer, as it stands in ``events`` between its quotes; empty when it gave
+            none. The same for all events of one chunk.
+        response_model: the backend's name of the model, as it stands in ``events``; likewise.
+        content_bytes: UTF-8 bytes of visible content, refusals, reasoning, and tool names and arguments in ``events``.
         content_events: how many of the events carried any.
         tokens_through: output tokens so far, where the backend says so along the way.
         reasoning_tokens: of the final usage, tokens that were generated but never shown.
         finish_reason: set once, when the answer ends.
-        usage: the backend's final count, usually in the last chunk.
+        usage: the backend's final count; in the last chunk only, and None when it gave none.
     """
 
     events: bytes

@@ -1,6 +1,16 @@
 """Everything that can go wrong with a backend, by what may be done about it."""
 
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import ClassVar
+
+from providers.http_port import FaultKind, HttpFault
+
+RETRY_AFTER_S_MAX = 3600.0
+DETAIL_MAX = 300
+"""Letters of a backend's own words that a message carries."""
 
 
 class ProviderError(Exception):
@@ -73,3 +83,95 @@ class ProviderRejectedRequest(ProviderError):
 
     is_retryable = False
     trips_breaker = False
+
+
+_BY_STATUS: Mapping[int, type[ProviderError]] = MappingProxyType(
+    {
+        401: ProviderCredentialRejected,
+        402: ProviderCredentialRejected,  # our account there has no credit: only an operator can mend it
+        403: ProviderCredentialRejected,
+        408: ProviderTimeout,
+        429: ProviderOverloaded,
+        498: ProviderOverloaded,  # Groq: flex capacity exceeded
+        504: ProviderTimeout,
+        529: ProviderOverloaded,  # Anthropic: overloaded
+    }
+)
+_BY_FAULT: Mapping[FaultKind, type[ProviderError]] = MappingProxyType(
+    {
+        FaultKind.REFUSED: ProviderUnreachable,
+        FaultKind.POOL_FULL: ProviderOverloaded,
+        FaultKind.TIMED_OUT: ProviderTimeout,
+        FaultKind.CLOSED_UNANSWERED: ProviderUnreachable,
+        FaultKind.CLOSED_EARLY: ProviderClosedEarly,
+        FaultKind.GARBAGE: ProviderProtocolError,
+    }
+)
+_UNAVAILABLE = 503
+
+
+def error_for_fault(provider_id: str, fault: HttpFault) -> ProviderError:
+    """Maps a failure below HTTP onto the tree."""
+    return _BY_FAULT[fault.kind](provider_id, fault.detail)
+
+
+def error_for_status(provider_id: str, status: int, detail: str, retry_after_s: float | None = None) -> ProviderError:
+    """Maps an HTTP status other than 200 onto the tree.
+
+    Args:
+        provider_id: who answered.
+        status: what it answered.
+        detail: its own words, without secrets.
+        retry_after_s: what it asked for; a 503 that says when to come back is busy, not broken.
+    """
+    kind = _BY_STATUS.get(status) or _kind_of_class(status)
+    if kind is ProviderOverloaded or (status == _UNAVAILABLE and retry_after_s is not None):
+        return ProviderOverloaded(provider_id, detail, status, retry_after_s)
+    return kind(provider_id, detail, status)
+
+
+def _kind_of_class(status: int) -> type[ProviderError]:
+    match status // 100:
+        case 4:
+            return ProviderRejectedRequest
+        case 5:
+            return ProviderServerError
+        case _:
+            return ProviderProtocolError
+
+
+def retry_after_s(after_ms: str, after: str, date: str) -> float | None:
+    """Reads what a backend says about coming back.
+
+    Args:
+        after_ms: its ``retry-after-ms``; wins when it can be read.
+        after: its ``retry-after``: seconds, or an HTTP date.
+        date: its ``date``, against which an HTTP date is measured, so that no clock of ours is needed.
+
+    Returns:
+        Seconds from now, at least 0 and at most an hour; None when it says nothing that can be read.
+
+    >>> retry_after_s("1500", "7", "")
+    1.5
+    >>> retry_after_s("", "Wed, 21 Oct 2026 07:28:30 GMT", "Wed, 21 Oct 2026 07:28:00 GMT")
+    30.0
+    """
+    for seconds in (_number(after_ms, 0.001), _number(after, 1.0), _seconds_between(date, after)):
+        if seconds is not None:
+            return min(max(seconds, 0.0), RETRY_AFTER_S_MAX)
+    return None
+
+
+def _number(text: str, unit_s: float) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value * unit_s if math.isfinite(value) else None
+
+
+def _seconds_between(earlier: str, later: str) -> float | None:
+    try:
+        return (parsedate_to_datetime(later) - parsedate_to_datetime(earlier)).total_seconds()
+    except (ValueError, TypeError):
+        return None  # one is no date, or only one of them carries a time zone
