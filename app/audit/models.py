@@ -1,9 +1,11 @@
-"""The audit log's one table. Rows are only ever added; the migrations put a trigger behind that."""
+"""The audit log's one table. Rows are only ever added; a trigger sees to it."""
 
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Index
 from sqlmodel import Field, SQLModel
+
+from app.db import keep_append_only
 
 
 class AuditEvent(SQLModel, table=True):
@@ -42,3 +44,6 @@ class AuditEvent(SQLModel, table=True):
     reason: str = Field(default="", max_length=1000)
     ip: str = Field(default="", max_length=64)
     request_id: str = Field(default="", max_length=64)
+
+
+keep_append_only(AuditEvent.__table__)  # pyright: ignore[reportAttributeAccessIssue] (SQLModel adds it at run time)

@@ -1,0 +1,34 @@
+"""What each kind of operator may do; pure."""
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """One thing that needs a permission beyond looking."""
+
+    SEE = "see"
+    RUN_FLEET = "run_fleet"
+    RUN_CUSTOMERS = "run_customers"
+    GRANT_CREDIT = "grant_credit"
+    RUN_OPERATORS = "run_operators"
+
+
+class Role(StrEnum):
+    """What an operator is trusted with."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    FINANCE = "finance"
+    ADMIN = "admin"
+
+    def may(self, permission: Permission) -> bool:
+        """True when this role includes ``permission``."""
+        return permission in _PERMISSIONS[self]
+
+
+_PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.VIEWER: frozenset({Permission.SEE}),
+    Role.OPERATOR: frozenset({Permission.SEE, Permission.RUN_FLEET, Permission.RUN_CUSTOMERS}),
+    Role.FINANCE: frozenset({Permission.SEE, Permission.RUN_CUSTOMERS, Permission.GRANT_CREDIT}),
+    Role.ADMIN: frozenset(Permission),
+}
