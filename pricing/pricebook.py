@@ -7,9 +7,10 @@ part of what is published: :func:`book_record` adds them for storage.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NewType
 
 from pricing.money import Rate, format_usd_per_mtok
@@ -79,13 +80,15 @@ def price_book(effective_at: datetime, cards: Iterable[RateCard]) -> PriceBook:
     """Builds and checks a book; its id is derived from its date and content.
 
     Raises:
-        PriceBookError: no or duplicate cards, a naive date, rates that do not fall strictly in every token class
-            from each tier to the next, or a lesser tier that promises more than a better one.
+        PriceBookError: no or duplicate cards, a naive date, a negative rate or cost, rates that do not fall strictly
+            in every token class from each tier to the next, or a lesser tier that promises more than a better one.
     """
     if effective_at.tzinfo is None:
         raise PriceBookError("effective_at must carry a time zone")
+    effective_at = effective_at.astimezone(UTC)
     by_key: dict[tuple[str, Tier], RateCard] = {}
     for card in cards:
+        _check_card(card)
         key = (card.model, card.rung.tier)
         if key in by_key:
             raise PriceBookError(f"two rate cards for {card.model} {card.rung.tier}")
@@ -164,6 +167,20 @@ def _rates(document: Mapping[str, int]) -> Rates:
     return Rates(**{name: Rate(document[name]) for name in ("input", "cached", "cache_write", "output")})
 
 
+def _check_card(card: RateCard) -> None:
+    name = f"{card.model} {card.rung.tier}"
+    for what, rates in (("rate", card.rung.rates), ("cost", card.cost)):
+        for token_class, amount in rates.by_class().items():
+            if amount < 0:
+                raise PriceBookError(f"{name}: the {token_class} {what} is negative: {amount} pico-USD per token")
+    speed = card.interactivity_tok_s_user
+    if not (math.isfinite(speed) and speed > 0) or card.concurrency_max < 1:
+        raise PriceBookError(
+            f"{name}: needs a speed above 0 and a concurrency of at least 1, got {speed} tok/s/user "
+            f"at {card.concurrency_max}"
+        )
+
+
 def _check_tiers_fall(cards: Mapping[tuple[str, Tier], RateCard]) -> None:
     previous: RateCard | None = None
     for card in cards.values():
@@ -176,7 +193,7 @@ def _check_step(better: RateCard, lesser: RateCard) -> None:
     pair = f"{better.model}: {better.rung.tier} → {lesser.rung.tier}"
     for name, dear in better.rung.rates.by_class().items():
         cheap = lesser.rung.rates.by_class()[name]
-        if cheap >= dear > 0:
+        if cheap > dear or cheap == dear > 0:
             raise PriceBookError(
                 f"{pair}: the {name} rate must fall, but goes from {format_usd_per_mtok(dear)} "
                 f"to {format_usd_per_mtok(cheap)} USD per million tokens"

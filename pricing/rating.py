@@ -1,7 +1,11 @@
 """What a request may cost at most, before it runs, and what it did cost, after it was delivered.
 
 Laws (tests/laws/test_rating.py): a charge never exceeds its quote; delaying, dropping or re-chunking tokens never
-raises a charge; every line is rounded once, down, and the lines sum to the net.
+raises a charge; the net is rounded once, down, and the lines sum to it, each within one nano of its exact value.
+
+Why the net and not each line: were every line rounded down by itself, a token that slips from one line to a cheaper one
+could save the fraction of both, and a delay would raise the bill by a nano. So the lines are the differences of a
+running sum that is rounded down after each rung.
 """
 
 from dataclasses import dataclass
@@ -78,7 +82,7 @@ class ChargeLine:
     Attributes:
         input: the input tokens, on the one line whose first-token deadline was met; empty usage elsewhere.
         tokens_output: output tokens that met this tier's deadline and no better one.
-        amount: nano-USD, rounded once, down.
+        amount: nano-USD; the running sum through this line, rounded down, less that of the lines before it.
     """
 
     tier: Tier
@@ -95,7 +99,7 @@ class Charge:
         gross: nano-USD of all its tokens at the rates of the tier served.
         lines: one per rung, best first.
         adjustment: gross − net: what lateness or failure gave back.
-        net: nano-USD owed.
+        net: nano-USD owed: all lines together, rounded once, down.
     """
 
     tier: Tier
@@ -122,16 +126,20 @@ def rate(ladder: Ladder, usage: Usage, grade: Grade, ending: Ending = Ending.STO
         raise ValueError(f"usage has {usage.output} output tokens, but {grade.tokens} were graded")
     served = ladder.served
     gross = floor_to_nano(served.rates.input_pico(usage) + served.rates.output_pico(usage.output))
-    met = dict(grade.tokens_met)
-    lines = tuple(
-        _line(rung, usage, met.get(rung.tier, 0), grade.input_tier, billable=ending.is_billable) for rung in ladder
-    )
+    lines = _lines(ladder, usage, grade, billable=ending.is_billable)
     net = total(line.amount for line in lines)
     return Charge(served.tier, ending, gross, lines, NanoUsd(gross - net), net)
 
 
-def _line(rung: Rung, usage: Usage, tokens_output: int, input_tier: Tier | None, *, billable: bool) -> ChargeLine:
-    is_input_line = input_tier is rung.tier
-    counted = Usage(usage.input, usage.cached, usage.cache_write) if is_input_line else Usage()
-    pico = rung.rates.input_pico(counted) + rung.rates.output_pico(tokens_output)
-    return ChargeLine(rung.tier, counted, tokens_output, floor_to_nano(pico) if billable else ZERO)
+def _lines(ladder: Ladder, usage: Usage, grade: Grade, *, billable: bool) -> tuple[ChargeLine, ...]:
+    met = dict(grade.tokens_met)
+    lines: list[ChargeLine] = []
+    running = 0
+    for rung in ladder:
+        counted = Usage(usage.input, usage.cached, usage.cache_write) if grade.input_tier is rung.tier else Usage()
+        tokens_output = met.get(rung.tier, 0)
+        before = running
+        running += rung.rates.input_pico(counted) + rung.rates.output_pico(tokens_output)
+        amount = NanoUsd(floor_to_nano(running) - floor_to_nano(before)) if billable else ZERO
+        lines.append(ChargeLine(rung.tier, counted, tokens_output, amount))
+    return tuple(lines)
