@@ -33,6 +33,7 @@ class Job:
         output_tokens_max: the most it can produce.
         needs: capabilities without which an offer cannot serve it.
         excluded: offers already tried for this job; they failed before their first content.
+        downgrade_allowed: True when the customer takes a lower tier of the ladder rather than a refusal.
     """
 
     id: JobId
@@ -46,3 +47,4 @@ class Job:
     output_tokens_max: int
     needs: frozenset[Capability] = frozenset()
     excluded: frozenset[str] = frozenset()
+    downgrade_allowed: bool = False

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pricing.slo import Tier
-from scheduler.fleet import Offer
+from scheduler.fleet import NEUTRAL, Calibration, Offer
 from scheduler.jobs import Job, JobId
 
 
@@ -14,8 +14,10 @@ class Candidate:
 
     Attributes:
         in_flight_max: the largest concurrency, this job included, at which this job's own promise still holds there.
-        ttft_us, tpot_us: predicted for this job at the load seen.
+        ttft_us, tpot_us: predicted for this job at the load seen, from dispatch on, by the measured curve alone: what
+            a :class:`~scheduler.calibration.Calibrator` is to compare observations with.
         value_pico: expected revenue less cost, pico-USD; why it ranks where it does.
+        calibration: the factors that the decision multiplied these predictions by.
     """
 
     offer: Offer
@@ -23,6 +25,7 @@ class Candidate:
     ttft_us: float
     tpot_us: float
     value_pico: float
+    calibration: Calibration = NEUTRAL
 
 
 @dataclass(frozen=True, slots=True)
