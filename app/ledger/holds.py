@@ -41,11 +41,12 @@ class HoldRequest:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A live reservation."""
+    """A reservation; ``state`` tells whether it still reserves, where an old one was asked for again."""
 
     id: str
     customer_id: str
     amount: NanoUsd
+    state: HoldState = HoldState.PENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class PreparedRow:
 
     Attributes:
         table: the table's name.
-        values: by column; database-ready.
+        values: by column, as the column's type takes them; a JSON column takes an object, or text already encoded.
     """
 
     table: str
