@@ -21,6 +21,11 @@ def monotonic_us() -> int:
     return time.monotonic_ns() // 1_000
 
 
+def monotonic_ns() -> int:
+    """Integer ns that never run backwards; the clock of one delivery."""
+    return time.monotonic_ns()
+
+
 def from_us(at_us: int) -> datetime:
     """Turns µs since the Unix epoch into an aware datetime, exactly."""
     seconds, micros = divmod(at_us, US_PER_S)

@@ -1,6 +1,6 @@
 """The port through which every token comes in, whoever makes it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,7 +88,7 @@ class Provider(Protocol):
         """The provider's id in the fleet."""
         ...
 
-    def stream(self, request: CompletionRequest) -> AsyncIterator[TokenChunk]:
+    def stream(self, request: CompletionRequest) -> AsyncGenerator[TokenChunk, None]:
         """Runs one completion.
 
         The iterator is an async generator: closing it cancels the work at the backend.

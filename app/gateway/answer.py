@@ -1,0 +1,164 @@
+"""Everything known about one request while it is served; pure values and small decisions."""
+
+from dataclasses import dataclass, field, replace
+
+from app.fleet.leases import Allowance
+from app.gateway.wire import Order
+from app.identity.caller import Caller, Limits
+from app.metering.delivery import Delivery
+from app.metering.meter import Reported
+from pricing.pricebook import PriceBook
+from pricing.rating import Ending, Quote, quote
+from pricing.slo import Ladder, Tier
+from pricing.usage import Usage
+from providers.base import TokenChunk
+from providers.errors import ProviderError
+from scheduler.fleet import Offer
+from scheduler.jobs import Job
+from scheduler.placement import Candidate
+
+EXTEND_AHEAD_TOKENS = 128
+BYTES_PER_TOKEN_DENSE = 3
+"""Text rarely packs more than a token into so many bytes; used only to extend a hold early enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that was understood, priced and bounded, before anything is reserved.
+
+    Attributes:
+        input_predicted: prompt tokens it likely has.
+    """
+
+    order: Order
+    caller: Caller
+    book: PriceBook
+    ladder: Ladder
+    quote: Quote
+    job: Job
+    input_predicted: int
+
+    def requoted(self, input_bound: int, output_bound: int) -> Quote:
+        """The same price for other bounds."""
+        return quote(self.ladder, input_bound, output_bound)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that count against tokens per minute: the prompt and the answer, as predicted."""
+        return self.input_predicted + self.job.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A request's place: the offer that runs it, and the lease that keeps the place."""
+
+    job: Job
+    tier: Tier
+    candidate: Candidate
+    allowance: Allowance | None
+    placed_at_us: int
+
+    @property
+    def offer(self) -> Offer:
+        """The offer it runs on."""
+        return self.candidate.offer
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the lease store needs to know about a job beyond where it may run.
+
+    Attributes:
+        limits: the customer's; None for a later attempt of a request that was admitted before.
+        tokens: what counts against tokens per minute.
+    """
+
+    limits: Limits | None
+    tokens: int
+
+
+@dataclass(slots=True)
+class Reserve:
+    """How many output tokens the hold covers; grows in steps while the answer streams."""
+
+    tokens: int
+    tokens_max: int
+    is_refused: bool = False
+
+    def wants_more(self, delivery: Delivery) -> bool:
+        """True when the answer comes near the end of what is held and more may be asked for."""
+        if self.is_refused or self.tokens >= self.tokens_max:
+            return False
+        dense = delivery.content_bytes // BYTES_PER_TOKEN_DENSE
+        return max(delivery.tokens_counted, dense) + EXTEND_AHEAD_TOKENS > self.tokens
+
+    def is_exhausted(self, delivery: Delivery) -> bool:
+        """True when the answer has used all that is held, and no more is to be had."""
+        return self.is_refused and delivery.tokens_counted >= self.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an answer ended, and the failure that ended it, if one did."""
+
+    ending: Ending
+    error: ProviderError | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """The growing answer to one ask.
+
+    Attributes:
+        pending: what came before the first content; held back so that a failover can stay unseen.
+        body: the whole answer, when it is not streamed.
+    """
+
+    ask: Ask
+    placement: Placement
+    delivery: Delivery
+    reserve: Reserve
+    admitted_at_us: int
+    usage: Usage | None = None
+    hidden_tokens: int = 0
+    finish_reason: str | None = None
+    attempts: int = 1
+    body: bytes = b""
+    pending: list[TokenChunk] = field(default_factory=list[TokenChunk])
+
+    def note(self, chunk: TokenChunk) -> None:
+        """Keeps what a chunk says about the whole answer."""
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+            self.hidden_tokens = chunk.reasoning_tokens
+        if chunk.finish_reason is not None:
+            self.finish_reason = chunk.finish_reason
+
+    def begin_again(self) -> None:
+        """Forgets a failed attempt of which the customer saw nothing."""
+        self.usage = self.finish_reason = None
+        self.hidden_tokens = 0
+        self.pending.clear()
+
+    @property
+    def reported(self) -> Reported:
+        """The backend's counts, or our own when it gave none: one token per event, and the predicted prompt."""
+        if self.usage is not None:
+            return Reported(self.usage, self.hidden_tokens, "provider")
+        counted = Usage(input=self.ask.input_predicted, output=self.delivery.tokens_counted)
+        return Reported(counted, 0, "counted")
+
+    @property
+    def natural_ending(self) -> Ending:
+        """How an answer ended that the backend finished."""
+        return Ending.LENGTH if self.finish_reason == "length" else Ending.STOP
+
+
+def is_first_content(chunk: TokenChunk) -> bool:
+    """True when a chunk is worth committing to: from here on no failover can be hidden."""
+    return chunk.content_events > 0 or chunk.finish_reason is not None
+
+
+def without(job: Job, offer_id: str) -> Job:
+    """The same job, not to be placed on an offer that failed it."""
+    return replace(job, excluded=job.excluded | {offer_id})

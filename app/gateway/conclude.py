@@ -1,0 +1,94 @@
+"""The last bytes of an exchange: usage and ``[DONE]``, the whole body, an error event, or an error answer."""
+
+import msgspec
+
+from app.clock import US_PER_S, now_us
+from app.errors import MarketError
+from app.gateway import errors
+from app.gateway.answer import Answer, Ended, Placement
+from app.gateway.driver import allowance_headers
+from app.gateway.relay import Relay
+from app.gateway.rewrite import error_event, usage_body
+from app.gateway.sse import DONE, Exchange, Headers
+from app.gateway.usage_row import is_attained, tpot_us
+from app.metering.meter import Metered
+from pricing.rating import Ending
+from providers.errors import ProviderError, ProviderRejectedRequest, ProviderTimeout
+
+JSON_HEADERS: Headers = ((b"content-type", b"application/json"),)
+US_PER_MS = 1_000
+
+
+def answer_headers(placement: Placement, request_id: str) -> Headers:
+    """What every answer says in its headers: ids, the tier served, what is left of the limits."""
+    named = {
+        "x-request-id": request_id,
+        "x-generation-id": request_id,
+        "x-tier": placement.tier.value,
+        "x-provider": placement.offer.provider_id,
+        **allowance_headers(placement.allowance),
+    }
+    return [(name.encode(), value.encode()) for name, value in named.items()]
+
+
+async def conclude(relay: Relay, ended: Ended, metered: Metered) -> None:
+    """Ends an exchange whose answer is settled.
+
+    Raises:
+        MarketError: the provider failed before the customer saw anything.
+    """
+    exchange, answer = relay.exchange, relay.answer
+    if ended.ending is Ending.HANGUP:
+        return
+    if ended.error is not None:
+        failure = failure_answer(ended.error, is_started=exchange.is_started)
+        if not exchange.is_started:
+            raise failure
+        await exchange.finish(error_event(failure.openai_body()))
+    elif answer.ask.order.is_stream:
+        await exchange.finish(_closing(relay, ended, metered))
+    else:
+        headers = [*JSON_HEADERS, *answer_headers(answer.placement, relay.head.request_id)]
+        await exchange.answer(200, headers, relay.rewriter.body(answer.body, _usage(answer, ended, metered)))
+
+
+async def refuse(exchange: Exchange, request_id: str, error: MarketError) -> None:
+    """Tells the customer why not: as an answer, or as an event when the answer had begun."""
+    if exchange.is_hung_up:
+        return
+    if exchange.is_started:
+        await exchange.finish(error_event(error.openai_body()))
+        return
+    named = {"x-request-id": request_id, **error.headers()}
+    headers = [*JSON_HEADERS, *((name.encode(), value.encode("latin-1", "replace")) for name, value in named.items())]
+    await exchange.answer(error.status, headers, msgspec.json.encode(error.openai_body()))
+
+
+def failure_answer(error: ProviderError, *, is_started: bool) -> MarketError:
+    """What a customer is told when a provider failed them."""
+    if isinstance(error, ProviderRejectedRequest) and not is_started:
+        return errors.provider_rejected(error.detail, error.status or 400)
+    if isinstance(error, ProviderTimeout):
+        return errors.provider_failed(error.detail, 504, is_started=is_started)
+    return errors.provider_failed(error.detail, 502, is_started=is_started)
+
+
+def _closing(relay: Relay, ended: Ended, metered: Metered) -> bytes:
+    created_s = now_us() // US_PER_S
+    parts: list[bytes] = []
+    if ended.ending is Ending.HOLD_EXHAUSTED:
+        parts.append(relay.rewriter.cut_event(created_s))
+    if relay.answer.ask.order.wants_usage:
+        parts.append(relay.rewriter.usage_event(_usage(relay.answer, ended, metered), created_s))
+    return b"".join((*parts, DONE))
+
+
+def _usage(answer: Answer, ended: Ended, metered: Metered) -> dict[str, object]:
+    pace_us = tpot_us(metered, is_stream=answer.ask.order.is_stream)
+    first_us = answer.delivery.first_token_us
+    timing = {
+        "ttft_ms": None if first_us is None else round(first_us / US_PER_MS, 3),
+        "tpot_ms": None if pace_us is None else round(pace_us / US_PER_MS, 3),
+        "attained": is_attained(answer, ended, metered),
+    }
+    return usage_body(metered.usage, metered.charge, metered.reported.hidden_tokens, timing)

@@ -1,0 +1,247 @@
+"""Drives the dispatcher on asyncio: carries out its commands against the lease store, and wakes what waits.
+
+The dispatcher decides and never waits; this driver waits and never decides.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol, assert_never
+
+from scheduler.dispatcher import Dispatcher
+
+from app.fleet.leases import Allowance, Denied, LeaseCandidate, Leased, LeaseRequest, LeaseStore, Limited
+from app.gateway.answer import Admission, Placement
+from app.gateway.errors import capacity_exceeded, invalid, no_provider, rate_limited
+from pricing.slo import US_PER_S
+from scheduler.fleet import Fleet, Load, OfferId
+from scheduler.jobs import Job, JobId
+from scheduler.placement import Admit, RefusalReason, Refuse, Wait
+
+TICK_S = 0.05
+"""How often waiting jobs are looked at when no release wakes them."""
+
+
+class FleetSource(Protocol):
+    """Where the driver sees the fleet, and tells it what it learned."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The snapshot in force."""
+        ...
+
+    def fold(self, loads: Mapping[OfferId, Load]) -> None:
+        """Takes in fresher loads than the snapshot's."""
+        ...
+
+
+class Driver:
+    """The asyncio driver of one process's dispatcher."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        source: FleetSource,
+        leases: LeaseStore,
+        clock_us: Callable[[], int],
+        *,
+        lease_ttl_s: float,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._source = source
+        self._leases = leases
+        self._clock_us = clock_us
+        self._lease_ttl_s = lease_ttl_s
+        self._waiting: dict[JobId, asyncio.Future[Admit | Refuse]] = {}
+        self._running: dict[str, OfferId] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def arrive(self, job: Job) -> Admit | Wait:
+        """Asks where a job may run; pure and cheap.
+
+        Raises:
+            MarketError: it is refused now; nothing was reserved.
+        """
+        decision = self._dispatcher.on_arrival(job, self._source.fleet, self._clock_us())
+        if isinstance(decision, Refuse):
+            raise refusal(decision)
+        return decision
+
+    def withdraw(self, job: Job) -> None:
+        """Forgets a job that arrived and will not be leased."""
+        self._dispatcher.on_withdrawn(job.id)
+
+    async def lease(self, decision: Admit | Wait, admission: Admission) -> Placement:
+        """Carries a decision through to a place, waiting where the dispatcher says so.
+
+        Raises:
+            MarketError: over a limit, or refused after all; nothing stays leased.
+        """
+        job = decision.job
+        try:
+            return await self._lease(decision, admission)
+        except BaseException:
+            self.withdraw(job)
+            raise
+
+    async def _lease(self, decision: Admit | Wait | Refuse, admission: Admission) -> Placement:
+        while True:
+            match decision:
+                case Admit():
+                    answer = await self._try(decision, admission)
+                    if isinstance(answer, Placement):
+                        return answer
+                    decision = answer
+                case Wait():
+                    decision = await self._wait(decision.job)
+                case Refuse():
+                    raise refusal(decision)
+                case _:
+                    assert_never(decision)
+
+    async def _try(self, admit: Admit, admission: Admission) -> Placement | Admit | Wait | Refuse:
+        job = admit.job
+        request = LeaseRequest(
+            lease_id=job.id,
+            customer_id=job.customer_id,
+            limits=admission.limits,
+            candidates=tuple(
+                LeaseCandidate(each.offer.id, each.offer.concurrency_max, each.in_flight_max)
+                for each in admit.candidates
+            ),
+            prefill_tokens=job.input_tokens,
+            tokens=admission.tokens,
+            ttl_s=self._lease_ttl_s,
+        )
+        try:
+            answer = await self._leases.admit(request)
+        except asyncio.CancelledError:
+            # The lease may have been written although nobody waits for it any more.
+            self.spawn(self._give_back(job.id, tuple(each.offer.id for each in admit.candidates)))
+            raise
+        now_us = self._clock_us()
+        match answer:
+            case Leased():
+                self._source.fold(answer.loads)
+                dispatch = self._dispatcher.on_leased(job.id, answer.offer_id, answer.loads, now_us)
+                self._running[job.id] = answer.offer_id
+                return Placement(job, dispatch.tier, dispatch.candidate, answer.allowance, now_us)
+            case Denied():
+                self._source.fold(answer.loads)
+                return self._dispatcher.on_denied(job.id, answer.loads, now_us)
+            case Limited():
+                raise rate_limited(answer.limit, answer.retry_after_s, allowance_headers(answer.allowance))
+            case _:
+                assert_never(answer)
+
+    async def _wait(self, job: Job) -> Admit | Refuse:
+        future: asyncio.Future[Admit | Refuse] = asyncio.get_running_loop().create_future()
+        self._waiting[job.id] = future
+        try:
+            return await future
+        finally:
+            self._waiting.pop(job.id, None)
+
+    def release(self, placement: Placement) -> None:
+        """Ends a place; the next in line is woken. Returns at once."""
+        if self._running.pop(placement.job.id, None) is not None:
+            self.spawn(self._give_back(placement.job.id, (placement.offer.id,)))
+
+    async def give_back(self, placement: Placement) -> None:
+        """Ends a place, and returns when it is free."""
+        if self._running.pop(placement.job.id, None) is not None:
+            await self._give_back(placement.job.id, (placement.offer.id,))
+
+    async def _give_back(self, lease_id: str, offer_ids: tuple[OfferId, ...]) -> None:
+        for offer_id in offer_ids:
+            await self._leases.release(lease_id, offer_id)
+        self._source.fold(await self._leases.loads(offer_ids))
+        if self._waiting:
+            self._wake(self._dispatcher.on_released(self._source.fleet, self._clock_us()))
+
+    def started(self, placement: Placement) -> None:
+        """Tells the lease store that the prompt is no longer pending. Returns at once."""
+        self.spawn(self._leases.started(placement.job.id, placement.offer.id))
+
+    def _wake(self, decisions: tuple[Admit | Refuse, ...]) -> None:
+        for decision in decisions:
+            future = self._waiting.get(decision.job.id)
+            if future is not None and not future.done():
+                future.set_result(decision)
+
+    def tick(self) -> None:
+        """Looks at what waits: some may run now, some have become hopeless."""
+        self._wake(self._dispatcher.on_tick(self._source.fleet, self._clock_us()))
+
+    async def beat(self) -> None:
+        """Extends the leases of everything that runs here."""
+        if self._running:
+            await self._leases.beat(tuple(self._running.items()), self._lease_ttl_s)
+
+    async def run_ticks(self) -> None:
+        """Ticks for as long as the process runs."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            if self._waiting:
+                self.tick()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that run from here now."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait here now."""
+        return len(self._waiting)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Runs something that a request must not wait for."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Waits for what was spawned."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def refusal(refuse: Refuse) -> Exception:
+    """What a customer is told when the dispatcher refuses."""
+    retry_after_s = None if refuse.retry_after_us is None else refuse.retry_after_us / US_PER_S
+    match refuse.reason:
+        case RefusalReason.NO_OFFER:
+            return no_provider(refuse.explanation, worth_retrying=refuse.retry_after_us is not None)
+        case RefusalReason.CONTEXT_TOO_LONG:
+            return invalid("messages", refuse.explanation, "context_length_exceeded")
+        case RefusalReason.NO_CAPACITY | RefusalReason.PROMISE_OUT_OF_REACH | RefusalReason.QUEUE_FULL:
+            return capacity_exceeded(refuse.explanation, retry_after_s)
+        case _:
+            assert_never(refuse.reason)
+
+
+def allowance_headers(allowance: Allowance | None) -> dict[str, str]:
+    """The six ``x-ratelimit-*`` headers; resets are written as durations such as ``6m0s``."""
+    if allowance is None:
+        return {}
+    return {
+        "x-ratelimit-limit-requests": str(allowance.limit_requests),
+        "x-ratelimit-remaining-requests": str(allowance.remaining_requests),
+        "x-ratelimit-reset-requests": duration(allowance.reset_requests_s),
+        "x-ratelimit-limit-tokens": str(allowance.limit_tokens),
+        "x-ratelimit-remaining-tokens": str(allowance.remaining_tokens),
+        "x-ratelimit-reset-tokens": duration(allowance.reset_tokens_s),
+    }
+
+
+def duration(seconds: float) -> str:
+    """A duration as rate-limit headers write it.
+
+    >>> duration(0.0061), duration(1), duration(360.2)
+    ('6ms', '1s', '6m0.2s')
+    """
+    if seconds < 1:
+        return f"{round(seconds * 1000)}ms"
+    minutes, rest = divmod(seconds, 60)
+    shown = f"{rest:.3f}".rstrip("0").rstrip(".")
+    return f"{int(minutes)}m{shown}s" if minutes else f"{shown}s"

@@ -1,0 +1,152 @@
+"""What the gateway refuses, each with the numbers and what to do; pure."""
+
+from collections.abc import Iterable
+
+from app.errors import NO_RETRY, MarketError, Retry
+from app.gateway.tiers import WORD_OF_TIER
+from pricing.slo import Tier
+
+GATEWAY_TIMEOUT = 504
+
+
+def invalid(param: str | None, message: str, code: str = "invalid_value") -> MarketError:
+    """A request that is wrong in itself."""
+    return MarketError(400, code, message, param=param)
+
+
+def missing(param: str) -> MarketError:
+    """A required field is absent."""
+    return invalid(param, f"Missing required parameter: '{param}'.", "missing_required_parameter")
+
+
+def unsupported(param: str, message: str) -> MarketError:
+    """A field or value that exists elsewhere but not here."""
+    return invalid(param, message, "unsupported_parameter")
+
+
+def context_too_long(prompt_tokens: int, output_tokens: int, context_max: int) -> MarketError:
+    """The prompt leaves no room in the model's context."""
+    return invalid(
+        "messages",
+        f"This model's context is {context_max} tokens, but about {prompt_tokens} prompt tokens and "
+        f"{output_tokens} output tokens were asked for. Shorten the messages or ask for fewer output tokens.",
+        "context_length_exceeded",
+    )
+
+
+def model_not_found(model: str, sold: Iterable[str]) -> MarketError:
+    """A model that is not on sale."""
+    names = ", ".join(sold) or "nothing yet"
+    return MarketError(
+        404, "model_not_found", f"The model '{model[:128]}' does not exist here. On sale: {names}.", param="model"
+    )
+
+
+def tier_unknown(word: str) -> MarketError:
+    """A ``service_tier`` nobody knows."""
+    return invalid(
+        "service_tier",
+        f"Unknown service_tier '{word[:64]}'. Use 'priority', 'default' or 'flex' (or 'auto').",
+        "invalid_service_tier",
+    )
+
+
+def tier_not_sold(model: str, tier: Tier, sold: Iterable[Tier]) -> MarketError:
+    """A tier that this model is not sold at."""
+    words = ", ".join(f"'{WORD_OF_TIER[each]}' ({each})" for each in sold)
+    return invalid(
+        "service_tier",
+        f"The model '{model}' is not sold at tier '{WORD_OF_TIER[tier]}' ({tier}). Sold: {words}.",
+        "invalid_service_tier",
+    )
+
+
+def body_too_large(bytes_max: int) -> MarketError:
+    """A body over the limit."""
+    return MarketError(
+        413, "request_too_large", f"The request body is over the limit of {bytes_max} bytes; send less.", retry=NO_RETRY
+    )
+
+
+def body_too_slow(seconds: float) -> MarketError:
+    """A body that did not arrive in time."""
+    return MarketError(408, "request_timeout", f"The request body did not arrive within {seconds:g} s.", retry=NO_RETRY)
+
+
+def rate_limited(limit: str, retry_after_s: float, headers: dict[str, str]) -> MarketError:
+    """A customer over one of their limits."""
+    return MarketError(
+        429,
+        "rate_limit_exceeded",
+        f"Rate limit reached for {limit}. Try again in {retry_after_s:.2f} s.",
+        type="tokens" if limit == "tokens" else "requests",
+        retry=Retry(should_retry=True, after_s=retry_after_s),
+        extra_headers=headers,
+    )
+
+
+def capacity_exceeded(explanation: str, retry_after_s: float | None) -> MarketError:
+    """The promise cannot be kept now; nothing is charged."""
+    return MarketError(
+        429,
+        "capacity_exceeded",
+        f"{explanation} Nothing was charged.",
+        type="rate_limit_exceeded",
+        retry=Retry(should_retry=True, after_s=1.0 if retry_after_s is None else retry_after_s),
+    )
+
+
+def no_provider(explanation: str, *, worth_retrying: bool) -> MarketError:
+    """No provider serves this at all, or none is well."""
+    return MarketError(
+        503,
+        "no_provider_available",
+        f"{explanation} Nothing was charged.",
+        type="service_unavailable_error",
+        retry=Retry(should_retry=worth_retrying, after_s=2.0 if worth_retrying else None),
+    )
+
+
+def provider_failed(detail: str, status: int = 502, *, is_started: bool = False) -> MarketError:
+    """Every provider tried failed, or the one that had begun did."""
+    when = "in mid-answer" if is_started else "before any token was delivered"
+    return MarketError(
+        status,
+        "provider_timeout" if status == GATEWAY_TIMEOUT else "provider_unavailable",
+        f"The provider failed {when}: {detail.rstrip('.')}. Nothing was charged.",
+        type="server_error",
+        retry=Retry(should_retry=True, after_s=1.0),
+    )
+
+
+def provider_rejected(detail: str, status: int) -> MarketError:
+    """The backend finds the request itself wrong."""
+    is_context = "context" in detail.lower() and ("length" in detail.lower() or "exceed" in detail.lower())
+    return MarketError(
+        400 if status not in {413, 422} else status,
+        "context_length_exceeded" if is_context else "invalid_value",
+        f"The model's backend refused the request: {detail}",
+        retry=NO_RETRY,
+    )
+
+
+def frozen() -> MarketError:
+    """A customer whose spending is stopped."""
+    return MarketError(
+        403,
+        "account_frozen",
+        "This account is frozen, so no new request can start. Contact the operator.",
+        type="permission_error",
+        retry=NO_RETRY,
+    )
+
+
+def shutting_down() -> MarketError:
+    """The market is draining."""
+    return MarketError(
+        503,
+        "server_is_overloaded",
+        "The market is shutting down; try again in a moment. Nothing was charged.",
+        type="service_unavailable_error",
+        retry=Retry(should_retry=True, after_s=2.0),
+    )

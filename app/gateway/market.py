@@ -1,0 +1,102 @@
+"""What the gateway works with: the market's rooms, gathered once at start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from app.db import Database
+from app.fleet.leases import LeaseStore
+from app.gateway.driver import Driver
+from app.gateway.lengths import Lengths
+from app.gateway.meters import Meters
+from app.gateway.quotes import QuoteSigner
+from app.identity.auth import Authenticator
+from app.ledger.service import Ledger
+from app.settings import Settings
+from pricing.pricebook import PriceBook
+from pricing.slo import Tier
+from providers.base import Provider, Timeouts
+from providers.errors import ProviderError
+from scheduler.fleet import Fleet, Load, OfferId
+
+
+class Shelf(Protocol):
+    """Price books and models, at hand in this process."""
+
+    def live(self, now: datetime) -> PriceBook:
+        """The book in force."""
+        ...
+
+    def by_id(self, book_id: str) -> PriceBook | None:
+        """A book that was published; None when unknown here."""
+        ...
+
+    def context_max(self, model: str) -> int | None:
+        """Prompt plus answer of a model on sale, in tokens; None when it is not on sale."""
+        ...
+
+
+class Supply(Protocol):
+    """The fleet as the gateway sees it, and what it tells the fleet."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The snapshot in force."""
+        ...
+
+    def fold(self, loads: Mapping[OfferId, Load]) -> None:
+        """Takes in fresher loads."""
+        ...
+
+    def provider(self, offer_id: OfferId) -> Provider:
+        """The live client of an offer."""
+        ...
+
+    def is_emulated(self, offer_id: OfferId) -> bool:
+        """Whether its tokens are made up at measured speeds."""
+        ...
+
+    def first_token(self, offer_id: OfferId, tier: Tier, predicted_us: float, observed_us: float) -> None:
+        """A first token came."""
+        ...
+
+    def succeeded(
+        self, offer_id: OfferId, tier: Tier, predicted_tpot_us: float, observed_tpot_us: float | None
+    ) -> None:
+        """An answer finished."""
+        ...
+
+    def failed(self, offer_id: OfferId, error: ProviderError) -> None:
+        """An attempt failed."""
+        ...
+
+
+@dataclass(slots=True)
+class Market:
+    """The rooms a request passes through."""
+
+    settings: Settings
+    authenticator: Authenticator
+    shelf: Shelf
+    supply: Supply
+    leases: LeaseStore
+    ledger: Ledger
+    database: Database
+    driver: Driver
+    quotes: QuoteSigner
+    meters: Meters
+    lengths: Lengths = field(default_factory=Lengths)
+    holds: set[str] = field(default_factory=set[str])
+    is_draining: bool = False
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long a backend may be silent."""
+        settings = self.settings
+        return Timeouts(
+            connect_s=settings.connect_s_max,
+            first_token_s=settings.first_token_s_max,
+            gap_s=settings.token_gap_s_max,
+            total_s=settings.answer_s_max,
+        )

@@ -1,0 +1,158 @@
+"""Relays an answer from provider to customer: holds back until the first content, meters every read, extends the hold.
+
+While the customer has seen nothing, a failed attempt moves to another offer unseen; afterwards the failure is theirs
+to know. The delivery clock is never reset.
+"""
+
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import msgspec
+
+from app.clock import monotonic_ns
+from app.errors import MarketError
+from app.gateway.answer import Admission, Answer, Ended, Reserve, is_first_content, without
+from app.gateway.head import Head
+from app.gateway.market import Market
+from app.gateway.rewrite import Rewriter
+from app.gateway.sse import STREAM_HEADERS, Exchange, Headers
+from app.gateway.usage_row import held_amount
+from pricing.money import NanoUsd
+from pricing.rating import Ending
+from providers.base import CompletionRequest, TokenChunk
+from providers.errors import ProviderError, ProviderTimeout
+
+NS_PER_US = 1_000
+
+
+class HoldExhausted(Exception):
+    """The wallet covers no further token; the answer ends cleanly."""
+
+
+@dataclass(slots=True)
+class Relay:
+    """One answer on its way to one customer."""
+
+    answer: Answer
+    head: Head
+    exchange: Exchange
+    market: Market
+    rewriter: Rewriter
+    headers: Headers
+
+    async def run(self) -> Ended:
+        """Streams the answer, trying other offers while the customer has seen nothing; a failure is a value."""
+        try:
+            while True:
+                failure = await self._attempt()
+                if failure is None:
+                    return Ended(self.answer.natural_ending)
+                if not self._may_try_again(failure) or not await self._place_again():
+                    return Ended(_ending_of(failure), failure)
+        except HoldExhausted:
+            return Ended(Ending.HOLD_EXHAUSTED)
+
+    async def _attempt(self) -> ProviderError | None:
+        offer = self.answer.placement.offer
+        try:
+            async with aclosing(self.market.supply.provider(offer.id).stream(self._request())) as chunks:
+                async for chunk in chunks:
+                    await self._take(chunk)
+        except ProviderError as failure:
+            self.market.supply.failed(offer.id, failure)
+            return failure
+        return None
+
+    def _request(self) -> CompletionRequest:
+        ask = self.answer.ask
+        limit = msgspec.Raw(str(ask.quote.output_bound).encode())
+        return CompletionRequest(
+            id=ask.job.id,
+            fields={**ask.order.fields, ask.order.limit_field: limit},
+            is_stream=ask.order.is_stream,
+            timeouts=self.market.timeouts,
+        )
+
+    async def _take(self, chunk: TokenChunk) -> None:
+        answer = self.answer
+        answer.note(chunk)
+        if not answer.ask.order.is_stream:
+            answer.body = chunk.events
+            self._note_first_token()
+            self._record(chunk, 0)
+        elif self.exchange.is_started:
+            await self._hand_over(chunk)
+        else:
+            answer.pending.append(chunk)
+            if is_first_content(chunk):
+                await self._commit()
+        if answer.reserve.wants_more(answer.delivery) or answer.reserve.is_refused:
+            await self._extend()
+
+    async def _commit(self) -> None:
+        """The first content is here: from now on this offer's answer is the answer."""
+        await self.exchange.start(200, [*STREAM_HEADERS, *self.headers])
+        self._note_first_token()
+        for chunk in self.answer.pending:
+            await self._hand_over(chunk)
+        self.answer.pending.clear()
+
+    async def _hand_over(self, chunk: TokenChunk) -> None:
+        data = self.rewriter.events(chunk.events, chunk.response_id, chunk.response_model)
+        self._record(chunk, await self.exchange.write(data))
+
+    def _record(self, chunk: TokenChunk, refused_ns: int) -> None:
+        self.answer.delivery.record(
+            monotonic_ns() - self.head.began_ns,
+            chunk.content_bytes,
+            chunk.content_events,
+            tokens=chunk.tokens_through,
+            refused_ns=refused_ns,
+        )
+
+    def _note_first_token(self) -> None:
+        placement = self.answer.placement
+        self.market.driver.started(placement)
+        since_request_us = (monotonic_ns() - self.head.began_ns) / NS_PER_US
+        before_us = placement.placed_at_us - placement.job.requested_at_us
+        self.market.supply.first_token(
+            placement.offer.id, placement.tier, placement.candidate.ttft_us, max(1.0, since_request_us - before_us)
+        )
+
+    async def _extend(self) -> None:
+        """Holds a further step of output; when the wallet covers no more, the answer ends with what it has."""
+        answer = self.answer
+        reserve = answer.reserve
+        if not reserve.is_refused:
+            tokens = min(reserve.tokens + self.market.settings.hold_step_tokens, reserve.tokens_max)
+            grown = Reserve(tokens, reserve.tokens_max)
+            step = held_amount(answer.ask, grown) - held_amount(answer.ask, reserve)
+            if await self.market.ledger.extend(answer.ask.job.id, NanoUsd(step)):
+                answer.reserve = grown
+            else:
+                reserve.is_refused = True
+        if answer.reserve.is_exhausted(answer.delivery):
+            answer.finish_reason = "length"
+            raise HoldExhausted
+
+    def _may_try_again(self, failure: ProviderError) -> bool:
+        is_within = self.answer.attempts < self.market.settings.attempts_max
+        return failure.is_retryable and not self.exchange.is_started and is_within
+
+    async def _place_again(self) -> bool:
+        """Moves the request to another offer; False when there is none."""
+        answer, driver = self.answer, self.market.driver
+        await driver.give_back(answer.placement)
+        self.market.meters.failed_over(answer.placement.offer.id)
+        job = without(answer.placement.job, answer.placement.offer.id)
+        answer.begin_again()
+        try:
+            answer.placement = await driver.lease(driver.arrive(job), Admission(None, 0))
+        except MarketError:
+            return False
+        answer.attempts += 1
+        return True
+
+
+def _ending_of(failure: ProviderError) -> Ending:
+    return Ending.PROVIDER_TIMEOUT if isinstance(failure, ProviderTimeout) else Ending.PROVIDER_ERROR

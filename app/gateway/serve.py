@@ -1,0 +1,202 @@
+"""One chat completion, from the first byte read to the settled ledger entry. Read it top to bottom.
+
+authenticate → read → price → place → hold → lease → stream and meter → settle → conclude
+
+Hold and settle are two short transactions around the stream, never one across it. The settlement is durable before
+the closing ``[DONE]`` (or the whole body) leaves. It runs on every path, shielded from cancellation.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from app.clock import from_us, now_us
+from app.errors import MarketError
+from app.gateway import errors
+from app.gateway.answer import Admission, Answer, Ask, Ended, Placement, Reserve
+from app.gateway.ask import Sighting, price_ask
+from app.gateway.conclude import answer_headers, conclude, refuse
+from app.gateway.head import Head
+from app.gateway.market import Market
+from app.gateway.relay import Relay
+from app.gateway.rewrite import Rewriter
+from app.gateway.sse import Exchange, HangUp
+from app.gateway.tiers import WORD_OF_TIER
+from app.gateway.usage_row import held_amount, tpot_us, usage_row
+from app.gateway.wire import Order, read_order
+from app.identity.caller import Caller
+from app.ledger.holds import HoldRequest, Settlement
+from app.metering.delivery import Delivery
+from app.metering.meter import Bounds, Finish, Metered, Supply, meter
+from pricing.rating import Ending
+from pricing.slo import US_PER_S
+from scheduler.placement import Admit, Wait
+
+BODY_S_MAX = 30.0
+T = TypeVar("T")
+
+
+async def serve(exchange: Exchange, head: Head, market: Market) -> None:
+    """Answers one ``POST /v1/chat/completions``."""
+    try:
+        if market.is_draining:
+            raise errors.shutting_down()
+        caller = await market.authenticator.authenticate(head.authorization)
+        body = await exchange.read_body(head.content_length, market.settings.body_bytes_max, BODY_S_MAX)
+        ask = price(read_order(body), caller, head, market)
+        exchange.watch()
+        await fulfil(ask, head, exchange, market)
+    except MarketError as error:
+        exchange.unwatch()
+        market.meters.refused(error)
+        await refuse(exchange, head.request_id, error)
+    except HangUp:
+        market.meters.hung_up()
+    except asyncio.CancelledError:
+        if not exchange.absorb():
+            raise
+        market.meters.hung_up()
+    finally:
+        exchange.unwatch()
+
+
+def price(order: Order, caller: Caller, head: Head, market: Market) -> Ask:
+    """Fixes the price book and bounds the price; the quote that the customer names, else the book in force."""
+    if caller.is_frozen:
+        raise errors.frozen()
+    book = market.shelf.live(from_us(head.requested_at_us))
+    if head.quote_id is not None:
+        ticket = market.quotes.read(head.quote_id, head.requested_at_us)
+        ticket.check(caller.customer_id, order.model, order.tier)
+        book = market.shelf.by_id(ticket.price_book_id) or book
+    seen = Sighting(head.request_id, head.requested_at_us)
+    return price_ask(order, caller, book, market.shelf.context_max(order.model), market.lengths, seen)
+
+
+async def fulfil(ask: Ask, head: Head, exchange: Exchange, market: Market) -> None:
+    """Places, holds, leases, streams, settles and concludes a priced request."""
+    decision = market.driver.arrive(ask.job)
+    reserve = Reserve(min(ask.quote.output_bound, market.settings.hold_step_tokens), ask.quote.output_bound)
+    admitted_at_us = now_us()
+    placement = await secure(ask, decision, reserve, market)
+    market.meters.began(ask.order.tier)
+    answer = Answer(ask, placement, Delivery(is_streamed=ask.order.is_stream), reserve, admitted_at_us)
+    rewriter = Rewriter(head.request_id, ask.order.model, WORD_OF_TIER[placement.tier])
+    relay = Relay(answer, head, exchange, market, rewriter, answer_headers(placement, head.request_id))
+    ended = Ended(Ending.CRASH)
+    try:
+        ended = await until_hang_up(relay, exchange)
+    finally:
+        exchange.unwatch()
+        market.driver.release(answer.placement)
+        metered = await to_the_end(settle(answer, ended, market))
+    await conclude(relay, ended, metered)
+
+
+async def secure(ask: Ask, decision: Admit | Wait, reserve: Reserve, market: Market) -> Placement:
+    """Reserves the money, then the place; gives the money back when the place is refused or the customer leaves."""
+    try:
+        await market.ledger.hold(hold_request(ask, reserve, market))
+    except BaseException as error:
+        market.driver.withdraw(ask.job)
+        if not isinstance(error, MarketError):  # the hold may have been written all the same
+            market.driver.spawn(market.ledger.void(ask.job.id, "customer left"))
+        raise
+    market.holds.add(ask.job.id)
+    try:
+        return await market.driver.lease(decision, Admission(ask.caller.limits, ask.tokens))
+    except BaseException:
+        market.holds.discard(ask.job.id)
+        market.driver.spawn(market.ledger.void(ask.job.id, "not placed"))
+        raise
+
+
+def hold_request(ask: Ask, reserve: Reserve, market: Market) -> HoldRequest:
+    """What to reserve first: the whole prompt, and one step of output."""
+    created_at_us = now_us()
+    return HoldRequest(
+        id=ask.job.id,
+        customer_id=ask.caller.customer_id,
+        amount=held_amount(ask, reserve),
+        ceiling=ask.quote.ceiling,
+        price_book_id=ask.book.id,
+        model=ask.order.model,
+        tier=ask.order.tier.value,
+        created_at_us=created_at_us,
+        expires_at_us=created_at_us + round(market.settings.hold_lease_s * US_PER_S),
+    )
+
+
+async def until_hang_up(relay: Relay, exchange: Exchange) -> Ended:
+    """Relays the answer; a customer who leaves ends it there."""
+    try:
+        return await relay.run()
+    except asyncio.CancelledError:
+        if exchange.absorb():
+            return Ended(Ending.HANGUP)
+        raise
+
+
+async def settle(answer: Answer, ended: Ended, market: Market) -> Metered:
+    """Meters and prices what was delivered, and books it durably."""
+    ask, placement, offer = answer.ask, answer.placement, answer.placement.offer
+    market.holds.discard(ask.job.id)
+    if ended.ending is Ending.HANGUP and not ask.order.is_stream:
+        answer.delivery = Delivery(is_streamed=False)  # a body that never left was not delivered
+    booked_at_us = now_us()
+    metered = meter(
+        answer.delivery,
+        answer.reported,
+        Bounds(ask.quote.input_bound, answer.reserve.tokens),
+        ask.book.ladder(ask.order.model, placement.tier) or ask.ladder,
+        Supply(offer.cost, max(0, placement.placed_at_us - ask.job.requested_at_us)),
+        Finish(ended.ending, booked_at_us - ask.job.requested_at_us),
+    )
+    is_emulated = market.supply.is_emulated(offer.id)
+    row = usage_row(answer, ended, metered, finished_at_us=booked_at_us, is_emulated=is_emulated)
+    await market.ledger.settle(
+        Settlement(
+            hold_id=ask.job.id,
+            customer_id=ask.caller.customer_id,
+            price_book_id=ask.book.id,
+            model=ask.order.model,
+            charge=metered.charge,
+            cost=metered.cost,
+            provider_id=offer.provider_id,
+            is_owned=offer.is_owned,
+            late_cause=metered.late_cause,
+            booked_at_us=booked_at_us,
+            rows=(row,),
+        )
+    )
+    learn(answer, ended, metered, market)
+    return metered
+
+
+def learn(answer: Answer, ended: Ended, metered: Metered, market: Market) -> None:
+    """Lets lengths, calibration and metrics know what happened."""
+    ask, placement, usage = answer.ask, answer.placement, answer.usage
+    if usage is not None:
+        market.lengths.observe(
+            ask.caller.customer_id, ask.order.model, ask.order.prompt_bytes, usage.input_total, usage.output
+        )
+    if ended.error is None:
+        pace_us = tpot_us(metered, is_stream=ask.order.is_stream)
+        market.supply.succeeded(placement.offer.id, placement.tier, placement.candidate.tpot_us, pace_us)
+    market.meters.settled(answer, ended, metered)
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Awaits what must complete even when the awaiting task is cancelled; the cancellation then goes on."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:  # noqa: BLE001 (it is raised by task.result() below)
+            break
+    if cancelled is not None:
+        raise cancelled
+    return task.result()

@@ -1,0 +1,25 @@
+"""An HTTP protocol for uvicorn that notes when the first byte of each request was read: the delivery clock's zero.
+
+It also lets a request abort its own connection, for a reader that takes nothing any more: a plain close would wait
+for that reader to empty the buffer.
+"""
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.clock import monotonic_ns
+
+BEGAN_NS = "goodput.began_ns"
+ABORT = "goodput.abort"
+
+
+class FirstByteProtocol(HttpToolsProtocol):
+    """uvicorn's httptools protocol, with two more entries in each request's scope."""
+
+    def on_message_begin(self) -> None:
+        """Called by the parser at the first byte of a request."""
+        super().on_message_begin()
+        extended: dict[str, Any] = self.scope  # pyright: ignore[reportAssignmentType] (a scope may carry more keys than its type names)
+        extended[BEGAN_NS] = monotonic_ns()
+        extended[ABORT] = self.transport.abort
