@@ -55,7 +55,7 @@ FRAMEWORK_BASES = frozenset(
     {
         *("Protocol", "Generic", "Enum", "StrEnum", "IntEnum", "Flag", "IntFlag", "NamedTuple", "TypedDict"),
         *("SQLModel", "BaseModel", "RootModel", "BaseSettings", "Struct", "TypeDecorator"),
-        *("BaseProtocol", "BufferedProtocol"),
+        *("BaseProtocol", "BufferedProtocol", "HttpToolsProtocol"),
     }
 )
 
