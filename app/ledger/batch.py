@@ -8,7 +8,7 @@ in a circle.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, cast
 
 from app.ledger import chart, journal
@@ -53,6 +53,8 @@ _HOLD = (
     "reason",
 )
 _HOLD_CHANGES = ("state", "amount", "captured", "expires_at_us", "resolved_at_us", "reason")
+_WHOLE_HOLD = attrgetter(*_HOLD)
+_CHANGED_HOLD = attrgetter(*_HOLD_CHANGES, "id")
 _TXN = ("id", "idem", "kind", "subject", "batch_seq", "booked_at_us", "effective_at_us", "price_book_id", "memo")
 _TXN_REPLAYED = ("id", "idem", "kind", "subject", "booked_at_us")
 
@@ -213,12 +215,9 @@ def _replayed(row: Sequence[Any], moved: tuple[str, int] | None, sheet: Sheet) -
 
 
 def _write_holds(sheet: Sheet) -> Step:
-    if placed := [tuple(getattr(hold, column) for column in _HOLD) for hold in sheet.holds_placed.values()]:
+    if placed := [_WHOLE_HOLD(hold) for hold in sheet.holds_placed.values()]:
         yield Insert("hold", _HOLD, placed)
-    rows = [
-        (*(getattr(hold, column) for column in _HOLD_CHANGES), hold.id)
-        for _, hold in sorted(sheet.holds_changed.items())
-    ]
+    rows = [_CHANGED_HOLD(hold) for _, hold in sorted(sheet.holds_changed.items())]
     if rows:
         # Only pending holds change, so this guard makes each resolve once whatever else may write.
         changed = yield Update("hold", "id", _HOLD_CHANGES, (), rows, where=("state", "pending"))

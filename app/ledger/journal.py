@@ -3,7 +3,6 @@
 Entries are signed, credits positive, in nano-USD.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -164,8 +163,4 @@ def draft_grant(customer_id: str, amount: int, reason: str, idem: str, at_us: in
 
 
 def _legs(*amounts: tuple[str, int]) -> tuple[Leg, ...]:
-    return tuple(_nonzero(amounts))
-
-
-def _nonzero(amounts: Iterable[tuple[str, int]]) -> Iterable[Leg]:
-    return (Leg(account_id, amount) for account_id, amount in amounts if amount)
+    return tuple([Leg(account_id, amount) for account_id, amount in amounts if amount])

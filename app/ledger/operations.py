@@ -124,5 +124,12 @@ class Conflict:
     message: str
 
 
-Refusal = NoCredit | UnknownHold | Conflict
+@dataclass(frozen=True, slots=True)
+class KeyReused:
+    """An idempotency key that already stands for something else."""
+
+    message: str
+
+
+Refusal = NoCredit | UnknownHold | Conflict | KeyReused
 Outcome = Hold | Transfer | bool | int | Refusal

@@ -12,6 +12,7 @@ from app.ledger.operations import (
     Conflict,
     ExtendHold,
     GrantCredit,
+    KeyReused,
     NoCredit,
     Operation,
     Outcome,
@@ -187,7 +188,7 @@ def _book_settlement(settlement: Settlement, hold: HoldLine, draft: journal.Draf
 def _grant(grant: GrantCredit, sheet: Sheet) -> Transfer | Refusal:
     if first := sheet.transfers.get(journal.grant_idem(grant.idem)):
         if (first.customer_id, first.amount) != (grant.customer_id, grant.amount):
-            return Conflict(
+            return KeyReused(
                 f"grant {grant.idem!r} was already made: {format_usd(first.amount)} USD to {first.customer_id}; "
                 "use another idempotency key for another grant"
             )

@@ -12,6 +12,7 @@ from app.ledger.operations import (
     Conflict,
     ExtendHold,
     GrantCredit,
+    KeyReused,
     NoCredit,
     Operation,
     PlaceHold,
@@ -43,6 +44,10 @@ class InsufficientCredit(MarketError):
 
 class LedgerConflict(MarketError):
     """What was asked contradicts what the ledger holds; a mistake in the caller's code, or a reused key."""
+
+
+class IdempotencyKeyReused(MarketError):
+    """The key already stands for another grant."""
 
 
 class HoldUnknown(MarketError):
@@ -142,14 +147,14 @@ class Ledger:
             idem: the caller's idempotency key.
 
         Raises:
-            LedgerConflict: the key was used for another customer or amount.
+            IdempotencyKeyReused: the key was used for another customer or amount.
         """
         _check_grant(amount, reason, idem)
         return await self._ask(GrantCredit(customer_id, amount, reason, idem, self._clock_us()), Transfer)
 
     async def _ask(self, operation: Operation, kind: type[T]) -> T:
         outcome = await self._writer.submit(operation)
-        if isinstance(outcome, NoCredit | UnknownHold | Conflict):
+        if isinstance(outcome, NoCredit | UnknownHold | Conflict | KeyReused):
             raise _refusal(outcome)
         if not isinstance(outcome, kind):
             raise TypeError(f"{type(operation).__name__} was answered with {outcome!r}")
@@ -181,6 +186,8 @@ def _refusal(refusal: Refusal) -> MarketError:
         case UnknownHold(hold_id):
             message = f"Nothing was held under {hold_id}, so nothing can be settled."
             return HoldUnknown(500, "hold_unknown", message, type="server_error", retry=NO_RETRY)
+        case KeyReused(message):
+            return IdempotencyKeyReused(400, "idempotency_key_reused", f"{message}.", retry=NO_RETRY)
         case Conflict(message):
             return LedgerConflict(500, "ledger_conflict", f"{message}.", type="server_error", retry=NO_RETRY)
 

@@ -15,7 +15,7 @@ from typing import Self
 import structlog
 
 from app.db import Database
-from app.errors import MarketError, Retry
+from app.errors import NO_RETRY, MarketError, Retry
 from app.ledger.operations import GrantCredit, Operation, Outcome, PlaceHold
 from app.ledger.postgres_store import PostgresStore
 from app.ledger.sql_store import Contention, LedgerStore, Refused, Unavailable
@@ -117,7 +117,7 @@ class LedgerWriter:
             LedgerUnavailable: the writer is closed.
         """
         if self._is_closing or self._task is None:
-            raise _closed()
+            raise _unavailable()
         is_new_work = isinstance(operation, PlaceHold | GrantCredit)
         room = self._queue_max if is_new_work else self._queue_max * IN_PROGRESS_FACTOR
         if len(self._queue) >= room:
@@ -146,7 +146,7 @@ class LedgerWriter:
             outcomes = await self._apply([job.operation for job in batch])
         except Unavailable as error:
             _log.error("ledger.unavailable", operations=len(batch), error=str(error))
-            _fail(batch, _unavailable, str(error))
+            _fail(batch, _unavailable, error)
         except Exception as error:  # noqa: BLE001 (the edge of the writer's task: one bad operation must not end it)
             await self._isolate(batch, error)
         else:
@@ -158,7 +158,7 @@ class LedgerWriter:
         """Splits a refused batch until what is wrong stands alone; the order of arrival is kept."""
         if len(batch) == 1:
             _log.error("ledger.refused", operation=type(batch[0].operation).__name__, error=str(error))
-            _fail(batch, _refused, str(error))
+            _fail(batch, _refused, error)
             return
         half = len(batch) // 2
         await self._commit(batch[:half])
@@ -196,10 +196,13 @@ def open_store(database: Database) -> LedgerStore:
     return SqliteStore(database.sqlite_path)
 
 
-def _fail(batch: Sequence[_Job], error: Callable[[str], MarketError], detail: str) -> None:
+def _fail(batch: Sequence[_Job], answer: Callable[[], MarketError], cause: Exception) -> None:
+    """Tells each caller in words fit for a customer; the database's own words stay in the log and the cause."""
     for job in batch:
         if not job.done.done():
-            job.done.set_exception(error(detail))
+            error = answer()
+            error.__cause__ = cause
+            job.done.set_exception(error)
 
 
 def _busy(waiting: int) -> LedgerBusy:
@@ -212,19 +215,21 @@ def _busy(waiting: int) -> LedgerBusy:
     )
 
 
-def _closed() -> LedgerUnavailable:
-    return _unavailable("the market is shutting down")
-
-
-def _unavailable(detail: str) -> LedgerUnavailable:
+def _unavailable() -> LedgerUnavailable:
     return LedgerUnavailable(
         503,
         "ledger_unavailable",
-        f"The ledger cannot be written now: {detail}. Nothing more was charged; try again.",
+        "The ledger cannot be written now. What was not confirmed is not charged; try again.",
         type="server_error",
         retry=Retry(should_retry=True, after_s=2.0),
     )
 
 
-def _refused(detail: str) -> LedgerRefused:
-    return LedgerRefused(500, "ledger_refused", f"The ledger refused the operation: {detail}.", type="server_error")
+def _refused() -> LedgerRefused:
+    return LedgerRefused(
+        500,
+        "ledger_refused",
+        "The ledger refused to book this request; the cause is logged for the operators. Nothing was charged.",
+        type="server_error",
+        retry=NO_RETRY,
+    )
