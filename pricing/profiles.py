@@ -6,7 +6,7 @@ load curve of one configuration for one length class: what an emulated engine fo
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -14,8 +14,6 @@ from enum import StrEnum
 from pricing.usage import Rates
 
 US_PER_S = 1_000_000
-ASSUMED_P99_SAMPLES_MIN = 100
-"""A p99 over fewer requests is hardly more than their maximum, so it is not trusted below the assumed factor."""
 
 
 class ProfileError(ValueError):
@@ -292,13 +290,14 @@ def little_output_tok_s(concurrency: int, ttft_s: float, tpot_s: float, osl_mean
 
 
 def cleaned(profiles: Iterable[Profile]) -> tuple[Profile, ...]:
-    """Keeps what can be priced from: no queue-dominated load, and the newest run per configuration and concurrency.
+    """Keeps what can be priced from: no queue-dominated load, and the newest runs per configuration and concurrency.
 
-    Of two runs of one day the slower wins: a promise must hold for either. A profile left without points is dropped.
+    Runs of one configuration, load and day are all kept: nothing says which of them the label describes best (a
+    speculation that the source does not name, say). A profile left without points is dropped.
     """
     kept: list[Profile] = []
     for profile in merged(profiles):
-        points = _newest(point for point in profile.points if not point.is_queue_dominated)
+        points = _newest([point for point in profile.points if not point.is_queue_dominated])
         if points:
             kept.append(replace(profile, points=points))
     return tuple(kept)
@@ -317,18 +316,20 @@ def merged(profiles: Iterable[Profile]) -> tuple[Profile, ...]:
     return tuple(by_key.values())
 
 
-def _newest(points: Iterable[OperatingPoint]) -> tuple[OperatingPoint, ...]:
-    best: dict[tuple[LengthClass, int], OperatingPoint] = {}
+def _newest(points: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:
+    newest: dict[tuple[LengthClass, int], date] = {}
     for point in points:
-        key = (point.lengths, point.concurrency)
-        if key not in best or _is_newer(point, best[key]):
-            best[key] = point
-    return tuple(best[key] for key in sorted(best))
+        newest[_load(point)] = max(newest.get(_load(point), date.min), _day(point))
+    kept = [point for point in points if _day(point) == newest[_load(point)]]
+    return tuple(sorted(kept, key=lambda point: (_load(point), point.tpot_s_p50, point.ttft_s_p50)))
 
 
-def _is_newer(point: OperatingPoint, other: OperatingPoint) -> bool:
-    mine, theirs = point.provenance.measured_on or date.min, other.provenance.measured_on or date.min
-    return (mine, point.tpot_s_p50, point.ttft_s_p50) > (theirs, other.tpot_s_p50, other.ttft_s_p50)
+def _load(point: OperatingPoint) -> tuple[LengthClass, int]:
+    return point.lengths, point.concurrency
+
+
+def _day(point: OperatingPoint) -> date:
+    return point.provenance.measured_on or date.min
 
 
 def is_positive(value: float) -> bool:
