@@ -1,0 +1,1 @@
+"""One change per file; a file that has landed is never edited."""
