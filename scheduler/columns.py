@@ -1,0 +1,128 @@
+"""What a decision reads of each offer, worked out once and kept: a decision over fifty offers must take some 100 µs.
+
+A row depends on an offer (immutable), a promise and a calibration; it is made anew when one of them is another object.
+Nothing in here can change a decision: it is a memory, not a state.
+"""
+
+from dataclasses import dataclass
+
+from pricing.slo import Rung, Slo, Tier
+from scheduler import filters
+from scheduler.fleet import NEUTRAL, Calibration, Fleet, Offer, OfferId
+from scheduler.forecast import interpolated, load_within, prompt_token_us
+from scheduler.jobs import Capability
+from scheduler.policy import Policy
+
+_KEYS_MAX = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One offer under one promise.
+
+    Attributes:
+        room: the most requests that this tier may bring it to; within what was measured.
+        in_flight_max: the largest load at which the promised time per token holds with its margin; 1 where it holds
+            alone without the margin; 0 where it does not even then. A window leaves it at ``room``.
+        ttft_base_us: calibrated µs to a first token, beyond the prefill.
+        prompt_token_us: calibrated µs per prompt token.
+        tpot_us: calibrated µs per output token at each load in ``concurrency``. Shape (points,).
+        cost_input: pico-USD per prompt token.
+        cost_output: pico-USD per output token.
+    """
+
+    offer: Offer
+    id: OfferId
+    calibration: Calibration
+    context_max: int
+    room: int
+    in_flight_max: int
+    ttft_base_us: float
+    prompt_token_us: float
+    concurrency: tuple[int, ...]
+    tpot_us: tuple[float, ...]
+    cost_input: int
+    cost_output: int
+
+    def tpot_at(self, in_flight: int) -> float:
+        """Calibrated µs per output token at a load within ``room``."""
+        return interpolated(self.concurrency, self.tpot_us, in_flight)
+
+    def load_within(self, tpot_limit_us: float) -> int:
+        """The largest load measured at which a token takes at most ``tpot_limit_us``; 0 when none is."""
+        return load_within(self.concurrency, self.tpot_us, tpot_limit_us)
+
+
+def row(offer: Offer, rung: Rung, calibration: Calibration, policy: Policy) -> Row:
+    """Works out the row of an offer."""
+    curve = offer.speed
+    tpot_us = tuple(calibration.tpot * measured_us for measured_us in curve.tpot_us)
+    cap = min(offer.concurrency_max, curve.concurrency_measured)
+    return Row(
+        offer=offer,
+        id=offer.id,
+        calibration=calibration,
+        context_max=offer.context_max,
+        room=_room(offer, rung.tier, cap, policy),
+        in_flight_max=cap if rung.slo.is_window else min(cap, _tolerated(curve.concurrency, tpot_us, rung.slo, policy)),
+        ttft_base_us=calibration.ttft * curve.ttft_base_us,
+        prompt_token_us=calibration.ttft * prompt_token_us(curve),
+        concurrency=curve.concurrency,
+        tpot_us=tpot_us,
+        cost_input=offer.cost.input,
+        cost_output=offer.cost.output,
+    )
+
+
+def _room(offer: Offer, tier: Tier, cap: int, policy: Policy) -> int:
+    """Bulk fills valleys: where better tiers are served it leaves them some room."""
+    if tier is not Tier.BULK or offer.tiers <= {Tier.BULK}:
+        return cap
+    return min(cap, max(1, int(cap * policy.bulk_share_max)))
+
+
+def _tolerated(concurrency: tuple[int, ...], tpot_us: tuple[float, ...], slo: Slo, policy: Policy) -> int:
+    within = load_within(concurrency, tpot_us, slo.tpot_us * (1.0 - policy.margin))
+    return max(within, 1 if tpot_us[0] <= slo.tpot_us else 0)
+
+
+@dataclass(slots=True)
+class _Kept:
+    offers: tuple[Offer, ...]
+    rows: list[Row]
+    is_calibrated: bool
+
+
+class Rows:
+    """The rows of every (model, tier, promise, needs) lately asked for."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._kept: dict[tuple[str, Tier, Slo, frozenset[Capability]], _Kept] = {}
+
+    def of(self, fleet: Fleet, model: str, rung: Rung, needs: frozenset[Capability]) -> list[Row]:
+        """The rows of all offers that may serve the rung, in the fleet's order. The caller must not change them."""
+        key = (model, rung.tier, rung.slo, needs)
+        offers = fleet.offers.get(model, ())
+        kept = self._kept.get(key)
+        if kept is None or kept.offers is not offers:
+            able = [offer for offer in offers if filters.serves(offer, rung.tier, needs)]
+            rows = [row(offer, rung, fleet.calibration(offer.id), self._policy) for offer in able]
+            kept = _Kept(offers, rows, bool(fleet.calibrations))
+            self._keep(key, kept)
+        elif fleet.calibrations or kept.is_calibrated:
+            kept.is_calibrated = bool(fleet.calibrations)
+            self._recalibrate(kept.rows, fleet, rung)
+        return kept.rows
+
+    def _recalibrate(self, rows: list[Row], fleet: Fleet, rung: Rung) -> None:
+        calibration_of = fleet.calibrations.get
+        for index, old in enumerate(rows):
+            calibration = calibration_of(old.id, NEUTRAL)
+            if calibration is not old.calibration:
+                rows[index] = row(old.offer, rung, calibration, self._policy)
+
+    def _keep(self, key: tuple[str, Tier, Slo, frozenset[Capability]], kept: _Kept) -> None:
+        if len(self._kept) >= _KEYS_MAX and key not in self._kept:
+            self._kept.clear()
+        self._kept[key] = kept

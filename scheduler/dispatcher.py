@@ -1,0 +1,286 @@
+"""The state machine that places jobs: events in, commands out; no clock, no I/O.
+
+    on_arrival ──► Admit ──on_leased──► Dispatch
+        │            └────on_denied──► Admit │ Wait │ Refuse
+        ├────────► Wait ──on_released, on_tick──► Admit │ Refuse
+        └────────► Refuse
+    on_withdrawn ends a job in any state.
+
+A decision is a function of state, snapshot, job and time: the same inputs and seed give the same outputs. A driver
+carries the commands out, and gives times in integer µs of one clock, wall or virtual. Every job that arrives has
+exactly one end: dispatched, refused or withdrawn. A dispatched job is forgotten; one whose attempt failed before any
+content arrives again, with the offer among its ``excluded``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from scheduler import refusals
+from scheduler.admission import Ask
+from scheduler.fleet import Fleet, Load, OfferId
+from scheduler.jobs import Capability, Job, JobId
+from scheduler.placement import Admit, Candidate, Dispatch, Refuse, Wait
+from scheduler.placer import Placer
+from scheduler.policy import DEFAULT_POLICY, Policy
+from scheduler.queues import JobQueue, Turns, Waiting
+
+
+class UnknownJob(LookupError):
+    """An event about a job that is not being admitted: it never arrived, waits, or had its end already."""
+
+
+class UnknownCandidate(LookupError):
+    """A lease on an offer that the job was not admitted to."""
+
+
+class JobError(ValueError):
+    """A job that contradicts itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    admit: Admit
+    at_us: int
+    denials: int
+    price_pico: int
+
+
+class Dispatcher:
+    """Decides for one process who runs where, who waits, and who is refused."""
+
+    def __init__(self, policy: Policy = DEFAULT_POLICY, seed: int = 0) -> None:
+        self._policy = policy
+        self._rng = Random(seed)  # noqa: S311 (ties and jitter, not secrets)
+        self._placer = Placer(policy, self._rng)
+        self._queue = JobQueue(policy)
+        self._admitted: dict[JobId, _Admitted] = {}
+        self._shed: dict[JobId, Refuse] = {}
+        self._ticked_us = 0
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait now."""
+        return len(self._queue)
+
+    @property
+    def admitted(self) -> int:
+        """Jobs between admission and lease now."""
+        return len(self._admitted)
+
+    def on_arrival(self, job: Job, fleet: Fleet, now_us: int) -> Admit | Wait | Refuse:
+        """A job arrives, or arrives again after a failed attempt.
+
+        Raises:
+            JobError: its tier is not its ladder's, or a count is negative.
+        """
+        _check(job)
+        self.on_withdrawn(job.id)
+        self._placer.view.see(fleet, now_us)
+        return self._decide(job, now_us)
+
+    def on_leased(self, job_id: JobId, offer_id: OfferId, loads: Mapping[OfferId, Load], now_us: int) -> Dispatch:
+        """A lease was written for an admitted job.
+
+        Args:
+            job_id: the job.
+            offer_id: the candidate that was leased.
+            loads: fresh, the lease included; those of other offers are welcome.
+            now_us: the time.
+
+        Raises:
+            UnknownJob: the job is not admitted; the driver must release the lease.
+            UnknownCandidate: the offer is none of its candidates; the driver must release the lease.
+        """
+        admit = self._admitted_job(job_id).admit
+        candidate = _candidate_on(offer_id, admit)
+        del self._admitted[job_id]
+        return Dispatch(job_id, admit.tier, self._placer.leased(admit.job, candidate, loads, now_us))
+
+    def on_denied(self, job_id: JobId, loads: Mapping[OfferId, Load], now_us: int) -> Admit | Wait | Refuse:
+        """No candidate had room any more; ``loads`` are fresh.
+
+        Raises:
+            UnknownJob: the job is not admitted.
+        """
+        admitted = self._admitted_job(job_id)
+        self._give_back(admitted)
+        self._placer.view.freshen(loads, now_us)
+        return self._decide(admitted.admit.job, now_us, denials=admitted.denials + 1)
+
+    def on_withdrawn(self, job_id: JobId) -> None:
+        """The customer hung up, or the money was not there; harmless when the job has had its end."""
+        if admitted := self._admitted.get(job_id):
+            self._give_back(admitted)
+        self._queue.pop(job_id)
+        self._shed.pop(job_id, None)
+
+    def on_released(self, fleet: Fleet, now_us: int) -> tuple[Admit, ...]:
+        """Room may have come free: the waiting jobs that are worth trying now, in the order to try them."""
+        self._placer.view.see(fleet, now_us)
+        return tuple(self._serve_waiting(now_us))
+
+    def on_tick(self, fleet: Fleet, now_us: int) -> tuple[Admit | Refuse, ...]:
+        """Time passed: who may run now, and who has become hopeless."""
+        self._ticked_us = now_us
+        self._placer.view.see(fleet, now_us)
+        commands: list[Admit | Refuse] = [*self._shed.values(), *self._refuse_unanswered(now_us)]
+        self._shed.clear()
+        commands += self._serve_waiting(now_us)
+        for item in [item for item in self._queue if item.is_hopeless or now_us > item.until_us]:
+            command = self._give_up(item, now_us)
+            if not isinstance(command, Wait):
+                commands.append(command)
+        return tuple(commands)
+
+    def next_tick_us(self, now_us: int) -> int | None:
+        """When ``on_tick`` is due; None while nothing depends on time."""
+        if self._shed or any(item.is_hopeless for item in self._queue):
+            return now_us
+        moments: list[int] = []
+        if len(self._queue):
+            moments.append(self._ticked_us + self._policy.poll_us)
+        if oldest := next(iter(self._admitted.values()), None):
+            moments.append(oldest.at_us + self._policy.answer_us_max)
+        return max(now_us, min(moments)) if moments else None
+
+    def _decide(self, job: Job, now_us: int, denials: int = 0, first: int = 0) -> Admit | Wait | Refuse:
+        """Now at the rung asked for, else later at that rung, else the same a rung lower where that is allowed."""
+        if len(self._admitted) >= self._policy.admitted_max:
+            return refusals.overfull(job, len(self._admitted), self._policy, self._rng)
+        refused: list[Refuse] = []
+        for index in range(first, len(job.ladder.rungs) if job.downgrade_allowed else 1):
+            ask = self._placer.ask(job, index, now_us)
+            command = self._admit_now(ask, denials) or self._wait_or_refuse(ask, denials)
+            if not isinstance(command, Refuse):
+                return command
+            refused.append(command)
+        return next((each for each in refused if each.retry_after_us is not None), refused[0])
+
+    def _admit_now(self, ask: Ask, denials: int) -> Admit | None:
+        if denials > self._policy.denials_max:
+            return None
+        claimed = self._queue.claimed_against(ask.job.model, ask.tier)
+        candidates = self._placer.now(ask, claimed).candidates
+        return self._admit(ask, candidates, denials) if candidates else None
+
+    def _admit(self, ask: Ask, candidates: tuple[Candidate, ...], denials: int) -> Admit:
+        job = ask.job
+        admit = Admit(job, ask.tier, candidates)
+        self._admitted[job.id] = _Admitted(admit, ask.now_us, denials, ask.price_pico)
+        self._placer.view.reserve(job, candidates[0])
+        self._queue.charge(job.customer_id, ask.price_pico)
+        self._queue.worked(job.model, ask.tier, job.input_tokens + job.output_tokens)
+        return admit
+
+    def _wait_or_refuse(self, ask: Ask, denials: int) -> Wait | Refuse:
+        ahead = self._queue.claims(ask.job.model, ask.tier.rank)
+        hope = self._placer.later(ask, ahead)
+        if hope is None or not self._make_place(ask):
+            return self._placer.refuse(ask, ahead, is_queue_full=hope is not None)
+        if not len(self._queue):
+            self._ticked_us = ask.now_us
+        self._queue.push(Waiting(ask.job, ask.index, hope.until_us, hope.offer_id, denials))
+        return Wait(ask.job, hope.until_us)
+
+    def _make_place(self, ask: Ask) -> bool:
+        """Whether one more job may wait, if need be after shedding the newest of a lower tier."""
+        if not self._queue.is_full:
+            return True
+        victim = self._queue.newest_below(ask.tier)
+        if victim is None:
+            return False
+        self._shed[victim.job.id] = refusals.shed(victim.job, len(self._queue), self._policy, self._rng)
+        self._queue.pop(victim.job.id)
+        return True
+
+    def _serve_waiting(self, now_us: int) -> list[Admit]:
+        return [admit for model in self._queue.models() for admit in self._serve_line(model, now_us)]
+
+    def _serve_line(self, model: str, now_us: int) -> list[Admit]:
+        """Tries the jobs that wait for one model, in order; those of a kind that found no room are not tried again."""
+        admits: list[Admit] = []
+        full: set[tuple[int, frozenset[Capability]]] = set()
+        turns = self._queue.turns(model)
+        tries = 0
+        while tries < self._policy.tries_max and len(self._admitted) < self._policy.admitted_max:
+            item = turns.next()
+            if item is None:
+                break
+            kind = (item.tier.rank, item.job.needs)
+            if kind in full or item.is_hopeless:
+                continue
+            tries += 1
+            admit, had_room = self._try_waiting(item, turns, now_us)
+            if admit is not None:
+                admits.append(admit)
+            elif not had_room:
+                full.add(kind)
+        return admits
+
+    def _try_waiting(self, item: Waiting, turns: Turns, now_us: int) -> tuple[Admit | None, bool]:
+        job = item.job
+        claimed = () if turns.is_due(item) else self._queue.claims(job.model, item.tier.rank - 1)
+        turns.tried(item)
+        ask = self._placer.ask(job, item.index, now_us)
+        found = self._placer.now(ask, claimed)
+        if found.candidates:
+            self._queue.pop(job.id)
+            return self._admit(ask, found.candidates, item.denials), True
+        self._look_ahead(item, ask)
+        return None, found.had_room
+
+    def _look_ahead(self, item: Waiting, ask: Ask) -> None:
+        """Gives a waiting job up that cannot be in time any more; moves its claim off an offer that was shut."""
+        hope = self._placer.later(ask, self._queue.claims(ask.job.model, item.tier.rank - 1))
+        if hope is None:
+            item.is_hopeless = True
+        elif not self._placer.is_open(ask, item.claim):
+            self._queue.claim(item, hope.offer_id)
+
+    def _give_up(self, item: Waiting, now_us: int) -> Admit | Wait | Refuse:
+        """Decides about a waiting job that cannot be in time any more at the rung it waited for."""
+        job = item.job
+        self._queue.pop(job.id)
+        if job.downgrade_allowed and item.index + 1 < len(job.ladder.rungs):
+            return self._decide(job, now_us, item.denials, item.index + 1)
+        ask = self._placer.ask(job, item.index, now_us)
+        return self._placer.refuse(ask, self._queue.claims(job.model, item.tier.rank), is_queue_full=False)
+
+    def _refuse_unanswered(self, now_us: int) -> list[Refuse]:
+        before_us = now_us - self._policy.answer_us_max
+        late = [admitted for admitted in self._admitted.values() if admitted.at_us <= before_us]
+        for admitted in late:
+            self._give_back(admitted)
+        return [refusals.unanswered(admitted.admit.job, self._policy, self._rng) for admitted in late]
+
+    def _admitted_job(self, job_id: JobId) -> _Admitted:
+        admitted = self._admitted.get(job_id)
+        if admitted is None:
+            raise UnknownJob(f"job {job_id} is not being admitted: it never arrived, waits, or had its end already")
+        return admitted
+
+    def _give_back(self, admitted: _Admitted) -> None:
+        """Undoes an admission that came to nothing."""
+        job = admitted.admit.job
+        del self._admitted[job.id]
+        self._placer.view.unreserve(job.id)
+        self._queue.charge(job.customer_id, -admitted.price_pico)
+
+
+def _candidate_on(offer_id: OfferId, admit: Admit) -> Candidate:
+    for candidate in admit.candidates:
+        if candidate.offer.id == offer_id:
+            return candidate
+    offered = ", ".join(candidate.offer.id for candidate in admit.candidates)
+    raise UnknownCandidate(f"job {admit.job.id} was leased on {offer_id}, but it was admitted to: {offered}")
+
+
+def _check(job: Job) -> None:
+    if job.ladder.served.tier is not job.tier:
+        raise JobError(f"job {job.id} asks for {job.tier}, but its ladder starts at {job.ladder.served.tier}")
+    if min(job.input_tokens, job.output_tokens, job.output_tokens_max) < 0:
+        raise JobError(
+            f"job {job.id} has negative counts: {job.input_tokens} input, {job.output_tokens} output, "
+            f"at most {job.output_tokens_max}"
+        )

@@ -1,0 +1,95 @@
+"""Puts the feasible offers of one decision in the order in which they are tried."""
+
+from dataclasses import dataclass
+from operator import attrgetter
+from random import Random
+
+from pricing.slo import Tier
+from scheduler.columns import Row
+from scheduler.fleet import OfferId
+from scheduler.policy import Policy
+
+_BY_VALUE = attrgetter("value")
+
+
+@dataclass(slots=True)
+class Scored:
+    """A feasible offer: its worth, and what was found on the way to it.
+
+    Attributes:
+        value: expected revenue less cost, pico-USD.
+        in_flight: the load there, this job not included.
+        in_flight_max: the largest load that this job's own promise tolerates there.
+        ttft_us, tpot_us: calibrated forecasts for this job.
+    """
+
+    value: float
+    row: Row
+    in_flight: int
+    in_flight_max: int
+    ttft_us: float
+    tpot_us: float
+
+    @property
+    def id(self) -> OfferId:
+        """The offer."""
+        return self.row.id
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """What the order depends on besides the offers.
+
+    Attributes:
+        tier: the tier served.
+        price_pico: what the job earns in full at that tier; the yardstick of a tie.
+    """
+
+    tier: Tier
+    price_pico: int
+
+
+def ranked(found: list[Scored], pick: Pick, rng: Random, policy: Policy) -> list[Scored]:
+    """The offers to try, best first, at most ``candidates_max``.
+
+    Offers of nearly the same value are equally good: then owned capacity, which is paid for anyway, goes before bought;
+    owned load is spread by taking the less loaded of two drawn at random, bought load is packed on the fullest.
+    """
+    if len(found) > 1:
+        found.sort(key=_BY_VALUE, reverse=True)  # a stable sort: equal values stay in the fleet's order
+        first = _first(found, pick, rng, policy)
+        if first:
+            found.insert(0, found.pop(first))
+    return found[: policy.candidates_max]
+
+
+def _first(found: list[Scored], pick: Pick, rng: Random, policy: Policy) -> int:
+    if policy.explore_share and pick.tier is not Tier.PREMIUM and rng.random() < policy.explore_share:
+        return _draw(rng, len(found))
+    least = found[0].value - policy.tie_share * pick.price_pico
+    if found[1].value < least:
+        return 0
+    tied = [index for index, scored in enumerate(found) if scored.value >= least]
+    owned = [index for index in tied if found[index].row.offer.is_owned]
+    return _less_loaded_of_two(found, owned, rng) if owned else _fullest(found, tied)
+
+
+def _less_loaded_of_two(found: list[Scored], among: list[int], rng: Random) -> int:
+    if len(among) == 1:
+        return among[0]
+    one = _draw(rng, len(among))
+    other = _draw(rng, len(among) - 1)
+    other += other >= one
+    return min(among[one], among[other], key=lambda index: (_utilisation(found[index]), index))
+
+
+def _fullest(found: list[Scored], among: list[int]) -> int:
+    return min(among, key=lambda index: (-_utilisation(found[index]), index))
+
+
+def _utilisation(scored: Scored) -> float:
+    return scored.in_flight / scored.row.room
+
+
+def _draw(rng: Random, count: int) -> int:
+    return int(rng.random() * count)
