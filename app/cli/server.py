@@ -1,0 +1,68 @@
+"""The HTTP server of the market: where it listens, and how it is configured."""
+
+import os
+import socket
+from typing import Final
+
+import uvicorn
+from uvicorn._types import ASGIApplication
+
+from app.cli.failure import Failure
+from app.http_protocol import FirstByteProtocol
+from app.settings import Settings
+
+BACKLOG: Final = 2048
+KEEP_ALIVE_S: Final = 75
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """Binds the port, so that a taken one is known before anything else starts; port 0 takes a free one.
+
+    Raises:
+        Failure: the port is taken or not for us, or the host is no address of this machine.
+    """
+    host, port = settings.host, settings.port
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        raise Failure(f"cannot listen on {host}: {error.strerror}. Choose another --host.") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise Failure(
+            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. "
+            "Stop what uses it, or choose another --port (0 takes a free one)."
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def http_server(application: ASGIApplication, settings: Settings) -> uvicorn.Server:
+    """A server for ``application`` that drains for at most ``drain_s_max`` when asked to stop."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            http=FirstByteProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=round(settings.drain_s_max),
+        )
+    )
+
+
+def url_of(listener: socket.socket) -> str:
+    """How a browser on this machine reaches it."""
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 (compared, not bound)
+    return f"http://{shown}:{port}"
