@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, BigInteger, CheckConstraint
 from sqlmodel import Field, SQLModel
 
+from app.db import keep_append_only
+
 
 class ModelOnSaleRow(SQLModel, table=True):
     """A model that customers can name.
@@ -15,17 +17,13 @@ class ModelOnSaleRow(SQLModel, table=True):
     Attributes:
         name: the public name; may contain ``/``.
         context_max: prompt plus answer, in tokens.
-        bytes_per_token: mean bytes of request text per input token; predicts prompt lengths.
-        tokens_per_byte_p99: with ``template_tokens``, bounds a prompt's length from above for quotes.
-        template_tokens: tokens that a chat template adds to a request at most.
+        bytes_per_token: mean bytes of request text per input token, as declared; gateways learn their own.
     """
 
     __tablename__: ClassVar[Any] = "model_on_sale"
     __table_args__ = (
         CheckConstraint("context_max >= 1", name="context_max_positive"),
         CheckConstraint("bytes_per_token > 0", name="bytes_per_token_positive"),
-        CheckConstraint("tokens_per_byte_p99 > 0", name="tokens_per_byte_p99_positive"),
-        CheckConstraint("template_tokens >= 0", name="template_tokens_not_negative"),
     )
 
     name: str = Field(primary_key=True, max_length=200)
@@ -33,9 +31,7 @@ class ModelOnSaleRow(SQLModel, table=True):
     description: str = Field(default="", max_length=2000)
     owned_by: str = Field(default="goodput", max_length=200)
     context_max: int = Field(sa_type=BigInteger)
-    bytes_per_token: float
-    tokens_per_byte_p99: float
-    template_tokens: int
+    bytes_per_token: float = Field(default=4.0)
     is_on_sale: bool = Field(default=True)
     created_at_us: int = Field(sa_type=BigInteger)
     updated_at_us: int = Field(sa_type=BigInteger)
@@ -67,3 +63,6 @@ class PriceBookRow(SQLModel, table=True):
     published_by: str = Field(max_length=200)
     reason: str = Field(max_length=1000)
     created_at_us: int = Field(sa_type=BigInteger)
+
+
+keep_append_only(PriceBookRow.__table__)  # pyright: ignore[reportAttributeAccessIssue] (SQLModel adds it at run time)

@@ -7,6 +7,9 @@ from typing import Protocol
 from app.identity.caller import Limits
 from scheduler.fleet import Load, OfferId
 
+TTL_S_MAX = 3_600.0
+CANDIDATES_MAX = 16
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseCandidate:
@@ -31,6 +34,10 @@ class LeaseRequest:
         limits: None skips the customer's limits (a retry of an admitted request after a failover).
         prefill_tokens: prompt tokens, pending until ``started``.
         tokens: what counts against tokens per minute.
+        ttl_s: how long the lease lives without a beat; at most an hour.
+
+    Raises:
+        ValueError: no id, negative tokens, a time to live out of range, too many candidates or one offer twice.
     """
 
     lease_id: str
@@ -40,6 +47,19 @@ class LeaseRequest:
     prefill_tokens: int
     tokens: int
     ttl_s: float
+
+    def __post_init__(self) -> None:
+        if not self.lease_id or not self.customer_id:
+            raise ValueError("a lease needs an id and a customer")
+        if min(self.prefill_tokens, self.tokens) < 0:
+            raise ValueError(
+                f"tokens must not be negative, got {self.prefill_tokens} to prefill and {self.tokens} in all"
+            )
+        if not 0 < self.ttl_s <= TTL_S_MAX:
+            raise ValueError(f"a lease lives more than 0 and at most {TTL_S_MAX} s, got {self.ttl_s}")
+        offers = {candidate.offer_id for candidate in self.candidates}
+        if len(offers) != len(self.candidates) or len(offers) > CANDIDATES_MAX:
+            raise ValueError(f"candidates must be at most {CANDIDATES_MAX} different offers, got {self.candidates}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +97,7 @@ class Limited:
 
     Attributes:
         limit: ``requests``, ``tokens`` or ``concurrency``.
-        retry_after_s: when it would be allowed.
+        retry_after_s: when it would be allowed; infinite when this request alone exceeds the limit.
     """
 
     limit: str

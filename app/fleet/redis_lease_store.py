@@ -1,0 +1,206 @@
+"""Leases kept in Redis, shared by all gateways: each operation is one atomic script on the server's own clock.
+
+All keys carry one hash tag. An admission looks at several offers and one customer at once, and only keys of one slot
+can be changed by one script; so a market's leases live on one node of a cluster, which is also what bounds them: one
+core of Redis.
+"""
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any, TypeVar
+
+from app.fleet.allowances import US_PER_S
+from app.fleet.lease_table import CONCURRENCY_RETRY_S, Lease
+from app.fleet.leases import Allowance, Denied, Leased, LeaseRequest, Limited
+from app.fleet.redis_pipeline_client import Argument, Call, RedisPipelineClient, RedisRefused, RedisUnavailable
+from app.identity.caller import Limits
+from scheduler.fleet import Load, OfferId
+
+CHUNK_MAX = 128
+"""Leases or offers in one script call, so that a big batch does not hold up admissions."""
+_LIMIT_OF_STATUS = {-1: "requests", -2: "tokens", -3: "concurrency"}
+_KEYS_CACHED_MAX = 4096
+
+OfferKeys = tuple[str, str, str, str]
+T = TypeVar("T")
+
+
+class RedisLeaseStore:
+    """A :class:`app.fleet.leases.LeaseStore` that every gateway shares.
+
+    Every method raises :class:`RedisUnavailable` or :class:`RedisRefused` when Redis cannot answer.
+
+    Args:
+        client: connected by its owner; closed with the store.
+        namespace: tells markets on one server apart.
+        virtual_now_us: a test's clock in place of the server's.
+    """
+
+    def __init__(
+        self, client: RedisPipelineClient, namespace: str = "goodput", virtual_now_us: Callable[[], int] | None = None
+    ) -> None:
+        self._client = client
+        self._prefix = f"{{{namespace}:lease}}:"
+        self._virtual_now_us = virtual_now_us
+        self._script = (resources.files("app.fleet") / "leases.lua").read_bytes()
+        self._sha = hashlib.sha1(self._script, usedforsecurity=False).hexdigest()  # how Redis names a script
+        self._keys_of: dict[OfferId, OfferKeys] = {}
+        client.before_use(self._load_script)
+
+    async def admit(self, request: LeaseRequest) -> Leased | Denied | Limited:
+        """Leases the first candidate with room.
+
+        A caller cancelled meanwhile holds nothing: what it may have leased is released behind it.
+        """
+        try:
+            reply = await self._run(
+                self._client.call, "admit", self._admit_keys(request), self._admit_arguments(request)
+            )
+        except asyncio.CancelledError:
+            self._release_behind(request)
+            raise
+        return _answer(request, reply)
+
+    async def started(self, lease_id: str, offer_id: OfferId) -> None:
+        """The first token came."""
+        await self._run(self._client.call, "started", self._keys(offer_id), [lease_id])
+
+    async def release(self, lease_id: str, offer_id: OfferId, call: Call | None = None) -> bool:
+        """Ends a lease; True exactly once."""
+        return bool(await self._run(call or self._client.call, "release", self._keys(offer_id), [lease_id]))
+
+    async def beat(self, leases: Sequence[tuple[str, OfferId]], ttl_s: float) -> None:
+        """Extends live leases."""
+        for chunk in _chunks(leases):
+            by_offer: dict[OfferId, list[Argument]] = {}
+            for lease_id, offer_id in chunk:
+                by_offer.setdefault(offer_id, []).append(lease_id)
+            keys = [key for offer_id in by_offer for key in self._keys(offer_id)]
+            arguments: list[Argument] = [round(ttl_s * US_PER_S)]
+            for lease_ids in by_offer.values():
+                arguments += [len(lease_ids), *lease_ids]
+            await self._run(self._client.call, "beat", keys, arguments)
+
+    async def restore(self, leases: Sequence[Lease], now_us: int, call: Call | None = None) -> None:
+        """Writes leases that run for a fact, whatever the limits say; live ones are extended, or marked as started.
+
+        Args:
+            leases: with expiries on the caller's clock.
+            now_us: on the same clock; what is past its expiry is left out.
+            call: a connection that is being prepared; None for the one in use.
+        """
+        for chunk in _chunks([lease for lease in leases if lease.expires_at_us > now_us]):
+            keys = [key for lease in chunk for key in self._keys(lease.offer_id)]
+            arguments: list[Argument] = []
+            for lease in chunk:
+                ttl_us = lease.expires_at_us - now_us
+                arguments += [lease.lease_id, lease.customer_id, ttl_us, lease.in_flight_max, lease.prefill_tokens]
+            await self._run(call or self._client.call, "restore", keys, arguments)
+
+    async def loads(self, offer_ids: Sequence[OfferId]) -> Mapping[OfferId, Load]:
+        """Fresh loads."""
+        loads: dict[OfferId, Load] = {}
+        for chunk in _chunks(offer_ids):
+            keys = [key for offer_id in chunk for key in self._keys(offer_id)]
+            loads |= _loads(chunk, await self._run(self._client.call, "loads", keys, []))
+        return loads
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._client.close()
+
+    async def _run(self, call: Call, operation: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        virtual_now_us = self._virtual_now_us() if self._virtual_now_us else 0
+        tail = (len(keys), *keys, operation, virtual_now_us, self._prefix, *arguments)
+        try:
+            return await call("EVALSHA", self._sha, *tail)
+        except RedisRefused as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        await self._load_script(call)
+        return await call("EVALSHA", self._sha, *tail)
+
+    async def _load_script(self, call: Call) -> None:
+        await call("SCRIPT", "LOAD", self._script)
+
+    def _release_behind(self, request: LeaseRequest) -> None:
+        for candidate in request.candidates:
+            keys = self._keys(candidate.offer_id)
+            virtual_now_us = self._virtual_now_us() if self._virtual_now_us else 0
+            try:
+                future = self._client.call(
+                    "EVALSHA", self._sha, len(keys), *keys, "release", virtual_now_us, self._prefix, request.lease_id
+                )
+            except RedisUnavailable:
+                return  # then it expires
+            future.add_done_callback(_look_away)
+
+    def _admit_keys(self, request: LeaseRequest) -> list[str]:
+        customer = f"{self._prefix}customer:{request.customer_id}"
+        keys = [f"{customer}:running", f"{customer}:debts"]
+        for candidate in request.candidates:
+            keys += self._keys(candidate.offer_id)
+        return keys
+
+    def _admit_arguments(self, request: LeaseRequest) -> list[Argument]:
+        limits = request.limits or Limits(0, 0, 0)
+        ttl_us = round(request.ttl_s * US_PER_S)
+        arguments: list[Argument] = [request.lease_id, request.customer_id, ttl_us, request.prefill_tokens]
+        arguments += [request.tokens, int(request.limits is not None), limits.rpm, limits.tpm, limits.concurrency]
+        for candidate in request.candidates:
+            arguments += [candidate.concurrency_max, candidate.in_flight_max]
+        return arguments
+
+    def _keys(self, offer_id: OfferId) -> OfferKeys:
+        keys = self._keys_of.get(offer_id)
+        if keys is None:
+            if len(self._keys_of) >= _KEYS_CACHED_MAX:
+                self._keys_of.clear()
+            offer = f"{self._prefix}offer:{offer_id}"
+            keys = self._keys_of[offer_id] = (f"{offer}:until", f"{offer}:bound", f"{offer}:row", f"{offer}:pending")
+        return keys
+
+
+def _answer(request: LeaseRequest, reply: Sequence[int]) -> Leased | Denied | Limited:
+    status, index, wait_us = reply[:3]
+    allowance = _allowance(request.limits, reply) if request.limits else None
+    if status < 0 and allowance is not None:
+        return Limited(_LIMIT_OF_STATUS[status], _retry_after_s(status, wait_us), allowance)
+    loads = _loads([candidate.offer_id for candidate in request.candidates], reply[7:])
+    if status == 1:
+        return Leased(request.candidates[index].offer_id, loads, allowance)
+    return Denied(loads, allowance)
+
+
+def _retry_after_s(status: int, wait_us: int) -> float:
+    if _LIMIT_OF_STATUS[status] == "concurrency":
+        return CONCURRENCY_RETRY_S
+    return wait_us / US_PER_S if wait_us >= 0 else math.inf
+
+
+def _allowance(limits: Limits, reply: Sequence[int]) -> Allowance:
+    return Allowance(
+        limit_requests=limits.rpm,
+        remaining_requests=reply[3],
+        reset_requests_s=reply[4] / US_PER_S,
+        limit_tokens=limits.tpm,
+        remaining_tokens=reply[5],
+        reset_tokens_s=reply[6] / US_PER_S,
+    )
+
+
+def _loads(offer_ids: Sequence[OfferId], numbers: Sequence[int]) -> dict[OfferId, Load]:
+    return {offer_id: Load(*numbers[3 * at : 3 * at + 3]) for at, offer_id in enumerate(offer_ids)}
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), CHUNK_MAX):
+        yield items[start : start + CHUNK_MAX]
+
+
+def _look_away(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()
