@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pricing.hardware import HardwareCost, tok_s_per_mw, usd_per_mtok
+from pricing.money import PICO_PER_TOKEN_PER_USD_PER_MTOK
 from pricing.profiles import LengthClass, OperatingPoint, Profile
 
 BYTES_PER_PARAMETER = {"fp4": 0.57, "int4": 0.57, "fp8": 1.03, "bf16": 2.0}
@@ -123,11 +124,12 @@ class Candidate:
 
     Attributes:
         profile: all that was measured on the same configuration, the point included.
+        cost: of the hardware; None for an offer bought by the token, which is on no frontier.
     """
 
     profile: Profile
     point: OperatingPoint
-    cost: HardwareCost
+    cost: HardwareCost | None
 
     @property
     def id(self) -> str:
@@ -156,13 +158,24 @@ class Candidate:
 
     @property
     def usd_per_mtok(self) -> float:
-        """Dollars per million tokens, input and output alike, at full use."""
+        """Dollars per million tokens, input and output alike, at full use, or at the declared price."""
+        if self.cost is None:
+            return self._declared_usd_per_mtok()
         return usd_per_mtok(self.cost.usd_per_hour, self.tok_s_per_gpu)
+
+    def _declared_usd_per_mtok(self) -> float:
+        price, point = self.profile.price, self.point
+        if price is None:
+            raise FrontierError(f"{self.profile.id} has neither a $/hour nor a declared price")
+        pico = price.input * point.input_tok_s + price.output * point.output_tok_s
+        return pico / point.total_tok_s / PICO_PER_TOKEN_PER_USD_PER_MTOK
 
     @property
     def tok_s_per_mw(self) -> float | None:
         """Tokens per second per megawatt; None when the power is not known."""
-        return None if self.cost.kw is None else tok_s_per_mw(self.tok_s_per_gpu, self.cost.kw)
+        if self.cost is None or self.cost.kw is None:
+            return None
+        return tok_s_per_mw(self.tok_s_per_gpu, self.cost.kw)
 
     def tokens_per(self, axis: Axis) -> float:
         """The yield, y: tokens per dollar, tokens/s per MW or tokens/s per accelerator."""
@@ -171,7 +184,8 @@ class Candidate:
         if axis is Axis.GPU:
             return self.tok_s_per_gpu
         if self.tok_s_per_mw is None:
-            raise FrontierError(f"the power of {self.cost.hardware} is not known, so nothing can be said per MW")
+            hardware = self.profile.configuration.hardware
+            raise FrontierError(f"the power of {hardware} is not known, so nothing can be said per MW")
         return self.tok_s_per_mw
 
 

@@ -293,11 +293,12 @@ def cleaned(profiles: Iterable[Profile]) -> tuple[Profile, ...]:
     """Keeps what can be priced from: no queue-dominated load, and the newest runs per configuration and concurrency.
 
     Runs of one configuration, load and day are all kept: nothing says which of them the label describes best (a
-    speculation that the source does not name, say). A profile left without points is dropped.
+    speculation that the source does not name, say). A profile left without points is dropped. A declared offer has no
+    queue of ours to be dominated by.
     """
     kept: list[Profile] = []
     for profile in merged(profiles):
-        points = _newest([point for point in profile.points if not point.is_queue_dominated])
+        points = _newest([point for point in profile.points if _is_usable(profile, point)])
         if points:
             kept.append(replace(profile, points=points))
     return tuple(kept)
@@ -314,6 +315,10 @@ def merged(profiles: Iterable[Profile]) -> tuple[Profile, ...]:
         earlier = by_key.get(key)
         by_key[key] = profile if earlier is None else replace(profile, points=earlier.points + profile.points)
     return tuple(by_key.values())
+
+
+def _is_usable(profile: Profile, point: OperatingPoint) -> bool:
+    return profile.is_bought_by_token or not point.is_queue_dominated
 
 
 def _newest(points: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:

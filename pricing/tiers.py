@@ -85,6 +85,7 @@ class TierPoint:
         yield_share: its yield over the largest of the class.
         is_tail_assumed: True when a p99 in the promise comes from a factor.
         zone: the goldilocks zone; standard only.
+        slowdown: how much longer a token takes than at ``chosen``: a tuned model's adapter.
         notes: what a reader must know, a sentence each.
     """
 
@@ -96,6 +97,7 @@ class TierPoint:
     yield_share: float
     is_tail_assumed: bool
     zone: Zone | None = None
+    slowdown: float = 1.0
     notes: tuple[str, ...] = ()
 
 

@@ -1,0 +1,151 @@
+"""Cost-plus prices: what a token of each class costs us, and what is charged for it.
+
+This is the one place where a float becomes money: :func:`rate_rounded_up` turns USD per million tokens into a whole
+:data:`~pricing.money.Rate`, rounding up. Everything after it is integer.
+
+The effective cost of tier t is ``(C/u − Σ_{k<t} s_k·p_k)/s_t + overhead``: hardware is paid for by the hour, used for a
+share u of it, and only a share s_t of the tier's tokens earn the full rate; those that met only a lower tier's deadline
+earn that tier's rate p_k. So prices are set from the lowest tier up.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pricing.assumptions import PRICE_BANDS, AssumptionError, Assumptions
+from pricing.candidates import Candidate
+from pricing.costs import Split, TokenCosts, split_of, token_costs
+from pricing.money import PICO_PER_TOKEN_PER_USD_PER_MTOK, Rate
+from pricing.profiles import LengthClass
+from pricing.slo import Tier
+from pricing.tiers import TierPoint, Tiers
+from pricing.usage import Rates, TokenClass
+
+USD_PER_MTOK_MAX = 1e9
+PICO_DECIMALS = 6
+"""Binary debris beyond a millionth of a pico-USD is no cost: 0.3 must not become 300,001 pico."""
+
+
+@dataclass(frozen=True, slots=True)
+class TierPrice:
+    """One tier of a model with its costs and rates.
+
+    Attributes:
+        split: how accelerator time divides between input and output; None for tokens bought at a price.
+        cost_full: USD per million tokens of each class at full use.
+        cost_effective: at the assumed utilisation and attainment, late tokens' lower revenue set off.
+        cost: at the assumed utilisation, rounded up: what a token costs us.
+        rates: what is charged.
+    """
+
+    point: TierPoint
+    split: Split | None
+    cost_full: TokenCosts
+    cost_effective: TokenCosts
+    cost: Rates
+    rates: Rates
+    notes: tuple[str, ...]
+
+
+def rate_rounded_up(usd_per_mtok: float) -> Rate:
+    """The one place where a float becomes money: USD per million tokens as a whole rate, rounded up.
+
+    Raises:
+        AssumptionError: not a finite number from 0 to ``USD_PER_MTOK_MAX``.
+
+    >>> rate_rounded_up(0.1 + 0.2), rate_rounded_up(0.0230000001)
+    (300000, 23001)
+    """
+    if not 0 <= usd_per_mtok <= USD_PER_MTOK_MAX:
+        raise AssumptionError(f"{usd_per_mtok} USD per million tokens is no rate; expected 0 to {USD_PER_MTOK_MAX:g}")
+    return Rate(math.ceil(round(usd_per_mtok * PICO_PER_TOKEN_PER_USD_PER_MTOK, PICO_DECIMALS)))
+
+
+def cost_plus(chosen: Tiers, given: Assumptions) -> dict[Tier, TierPrice]:
+    """Costs and prices of every tier sold, best first; strictly falling in every token class."""
+    prices: dict[Tier, TierPrice] = {}
+    for tier in reversed(Tier):
+        if tier in chosen.sold:
+            prices[tier] = _price(chosen.sold[tier], prices, given)
+    return {tier: prices[tier] for tier in Tier if tier in prices}
+
+
+def flags(prices: Mapping[Tier, TierPrice], lengths: LengthClass) -> tuple[str, ...]:
+    """What a reviewer should look at before publishing: figures assumed, clipped or raised, and unusual multiples."""
+    return (*(flag for tier, price in prices.items() for flag in _price_flags(tier, price)), *_bands(prices, lengths))
+
+
+def _price_flags(tier: Tier, price: TierPrice) -> list[str]:
+    found = [f"{tier}: {note}" for note in (*price.point.notes, *price.notes)]
+    if price.point.is_tail_assumed:
+        found.append(f"{tier}: the promise's p99 is assumed from one statistic")
+    split = price.split
+    if split is not None and split.is_ratio_assumed:
+        found.append(f"{tier}: output tokens are assumed to cost {split.ratio:g} times input tokens")
+    if split is not None and split.is_ratio_clipped:
+        found.append(f"{tier}: the cost ratio of output to input tokens was clipped to {split.ratio:g}")
+    return found
+
+
+def _bands(prices: Mapping[Tier, TierPrice], lengths: LengthClass) -> list[str]:
+    """Where a tier's multiple of standard's blended price lies outside what others publish."""
+    if Tier.STANDARD not in prices:
+        return []
+    standard = _blend(prices[Tier.STANDARD].rates, lengths)
+    found: list[str] = []
+    for tier, (low, high) in PRICE_BANDS.items():
+        multiple = _blend(prices[tier].rates, lengths) / standard if tier in prices else low
+        if not low <= multiple <= high:
+            band = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            found.append(f"{tier} is sold at {multiple:.2f} times standard; published multiples: {band}")
+    return found
+
+
+def _blend(rates: Rates, lengths: LengthClass) -> int:
+    return rates.input * lengths.isl + rates.output * lengths.osl
+
+
+def _price(point: TierPoint, lower: Mapping[Tier, TierPrice], given: Assumptions) -> TierPrice:
+    split, full, utilisation = _cost(point.chosen, given)
+    shares = given.attainment[point.tier]
+    effective: dict[str, float] = {}
+    cost: dict[str, Rate] = {}
+    rates: dict[str, Rate] = {}
+    raised: list[str] = []
+    for name, usd in full.by_class().items():
+        late_usd = sum(shares.get(tier, 0.0) * _usd(price.rates, name) for tier, price in lower.items())
+        whole = max((usd / utilisation - late_usd) / shares[point.tier], 0.0) + given.overhead_usd_per_mtok
+        effective[name.value] = whole
+        cost[name.value] = rate_rounded_up(usd / utilisation)
+        wanted = rate_rounded_up(whole * (1 + given.margins[point.tier]))
+        rates[name.value] = max(wanted, _least(lower, name, given.step_percent))
+        if rates[name.value] > wanted > 0:
+            raised.append(name.value)
+    notes = (f"{', '.join(raised)} raised to stay above the next lower tier",) if raised else ()
+    return TierPrice(point, split, full, TokenCosts(**effective), Rates(**cost), Rates(**rates), notes)
+
+
+def _cost(chosen: Candidate, given: Assumptions) -> tuple[Split | None, TokenCosts, float]:
+    """Split, cost at full use, and the utilisation to divide it by; bought tokens are paid for one by one."""
+    extra, price = given.adder.usd_per_mtok, chosen.profile.price
+    if chosen.cost is None and price is not None:
+        bought = {name.value: _usd(price, name) + extra.by_class()[name] for name in TokenClass}
+        return None, TokenCosts(**bought), 1.0
+    split = split_of(chosen)
+    usd_per_hour = 0.0 if chosen.cost is None else chosen.cost.usd_per_hour
+    base = token_costs(split, usd_per_hour * given.adder.slowdown, given.cache)
+    return (
+        split,
+        TokenCosts(**{name.value: usd + extra.by_class()[name] for name, usd in base.by_class().items()}),
+        (given.utilisation),
+    )
+
+
+def _usd(rates: Rates, name: TokenClass) -> float:
+    return rates.by_class()[name] / PICO_PER_TOKEN_PER_USD_PER_MTOK
+
+
+def _least(lower: Mapping[Tier, TierPrice], name: TokenClass, step_percent: int) -> Rate:
+    """The least rate that stays above every lower tier's: by the step, and by one pico at least."""
+    dearest = max((price.rates.by_class()[name] for price in lower.values()), default=Rate(0))
+    return Rate(dearest + max(-(-dearest * step_percent // 100), 1))
