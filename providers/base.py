@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from pricing.usage import Usage
 
 
@@ -51,9 +53,8 @@ class CompletionRequest:
     timeouts: Timeouts = Timeouts()
 
 
-@dataclass(frozen=True, slots=True)
-class TokenChunk:
-    """What one read from a backend brought.
+class TokenChunk(msgspec.Struct, frozen=True):
+    """What one read from a backend brought. A msgspec struct: one is made per token, at a tenth of a dataclass's cost.
 
     Attributes:
         events: complete SSE events to pass on, without usage, comments and ``[DONE]`` and with LF line ends, else

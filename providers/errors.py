@@ -1,6 +1,7 @@
 """Everything that can go wrong with a backend, by what may be done about it."""
 
 import math
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -11,6 +12,9 @@ from providers.http_port import FaultKind, HttpFault
 RETRY_AFTER_S_MAX = 3600.0
 DETAIL_MAX = 300
 """Letters of a backend's own words that a message carries."""
+REDACTED = "[redacted]"
+SECRET_HEAD = 6
+"""Letters by which a half masked credential is known."""
 
 
 class ProviderError(Exception):
@@ -101,6 +105,7 @@ _BY_FAULT: Mapping[FaultKind, type[ProviderError]] = MappingProxyType(
     {
         FaultKind.REFUSED: ProviderUnreachable,
         FaultKind.POOL_FULL: ProviderOverloaded,
+        FaultKind.CONNECT_TIMED_OUT: ProviderTimeout,
         FaultKind.TIMED_OUT: ProviderTimeout,
         FaultKind.CLOSED_UNANSWERED: ProviderUnreachable,
         FaultKind.CLOSED_EARLY: ProviderClosedEarly,
@@ -173,5 +178,28 @@ def _number(text: str, unit_s: float) -> float | None:
 def _seconds_between(earlier: str, later: str) -> float | None:
     try:
         return (parsedate_to_datetime(later) - parsedate_to_datetime(earlier)).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None  # one is no date, or only one of them carries a time zone
+
+
+def redacted(text: str, secret: str | None) -> str:
+    """``text`` without our credential, nor any word that begins as it does: backends like to quote it, half masked.
+
+    >>> redacted("Incorrect API key provided: sk-live-****wxyz.", "sk-live-abcdwxyz")
+    'Incorrect API key provided: [redacted]'
+    """
+    if not secret:
+        return text
+    text = text.replace(secret, REDACTED)
+    head = secret[:SECRET_HEAD]
+    if len(secret) <= SECRET_HEAD or head not in text:
+        return text
+    return re.sub(rf"\S*{re.escape(head)}\S*", REDACTED, text)
+
+
+def without_secret(failure: ProviderError, secret: str | None) -> ProviderError:
+    """A failure like this one, its words cleaned of our credential."""
+    detail = redacted(failure.detail, secret)
+    if isinstance(failure, ProviderOverloaded):
+        return ProviderOverloaded(failure.provider_id, detail, failure.status, failure.retry_after_s)
+    return type(failure)(failure.provider_id, detail, failure.status)

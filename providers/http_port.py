@@ -13,6 +13,8 @@ class FaultKind(StrEnum):
     """No connection: refused, unreachable, or the name does not resolve."""
     POOL_FULL = "pool_full"
     """As many connections are open as we allow ourselves."""
+    CONNECT_TIMED_OUT = "connect_timed_out"
+    """No connection in time."""
     TIMED_OUT = "timed_out"
     """A deadline passed in silence."""
     CLOSED_UNANSWERED = "closed_unanswered"
