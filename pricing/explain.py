@@ -43,6 +43,17 @@ def promise_text(slo: Slo, *, is_assumed: bool) -> str:
     return f"promised: first token within {slo.ttft_us / US_PER_S:g} s, then {slo.tok_s_user:.0f} tok/s/user ({basis})"
 
 
+def promise_in_short(slo: Slo) -> str:
+    """A promise as a table's cell.
+
+    >>> promise_in_short(Slo(ttft_us=730_000, tpot_us=13_000)), promise_in_short(Slo(900_000_000, 0))
+    ('0.73 s, 77 tok/s', 'within 15 min')
+    """
+    if slo.is_window:
+        return f"within {slo.ttft_us / US_PER_S / S_PER_MINUTE:g} min"
+    return f"{slo.ttft_us / US_PER_S:g} s, {slo.tok_s_user:.0f} tok/s"
+
+
 def configuration_name(configuration: Configuration) -> str:
     """A configuration as a person says it.
 

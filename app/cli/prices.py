@@ -1,0 +1,152 @@
+"""``goodput prices``: the live price book, and what prices would follow from profiles and costs."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.option_set import takes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pricing.derive import Derivation
+    from pricing.pricebook import PriceBook
+
+app = typer.Typer(help="Prices: show the live book, derive from profiles and costs.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+def show(
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the live price book: promises and rates of every tier on sale."""
+    from app import clock
+    from app.catalog.service import live_book
+    from app.cli.configuration import load_settings
+    from app.cli.failure import Failure
+    from app.cli.terminal import with_database
+    from app.db import Database
+    from pricing.pricebook import book_document
+
+    async def read(database: Database) -> "PriceBook":
+        async with database.reading() as session:
+            return await live_book(session, clock.now())
+
+    book = with_database(load_settings(), read)
+    if model is not None and model not in book.models():
+        raise Failure(f"{model} is not on sale; on sale: {', '.join(book.models())}")
+    if as_json:
+        document: dict[str, Any] = {"id": book.id, "sha256": book.sha256, **book_document(book)}
+        document["cards"] = [card for card in document["cards"] if model in {None, card["model"]}]
+        typer.echo(json.dumps(document))
+        return
+    _print(_book_table(book, model))
+
+
+@dataclass(frozen=True, slots=True)
+class DeriveOptions:
+    """What `goodput prices derive` may be told."""
+
+    model: Annotated[str, typer.Option(help="The profiles' own name of the model; see `goodput profiles list`.")]
+    isl: Annotated[int | None, typer.Option(min=1, help="Prompt length of the class, tokens.")] = None
+    osl: Annotated[int | None, typer.Option(min=1, help="Answer length of the class, tokens.")] = None
+    ownership: Annotated[str | None, typer.Option(help="hyperscaler, neocloud or rental.")] = None
+    hardware: Annotated[list[str] | None, typer.Option(help="Only this hardware; repeatable.")] = None
+    engine: Annotated[list[str] | None, typer.Option(help="Only this engine; repeatable.")] = None
+    precision: Annotated[list[str] | None, typer.Option(help="Only this precision; repeatable.")] = None
+    usd_per_hour: Annotated[list[str] | None, typer.Option(help="Your own cost, HARDWARE=USD; repeatable.")] = None
+    utilisation: Annotated[float | None, typer.Option(help="Share of paid-for time that makes tokens.")] = None
+    margin: Annotated[float | None, typer.Option(help="Margin on effective cost at standard.")] = None
+    profile: Annotated[list[Path] | None, typer.Option(help="A profile document to add; repeatable.")] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
+
+
+@app.command()
+@takes(DeriveOptions)
+def derive(options: DeriveOptions) -> None:
+    """Derive tiers, promises, costs and prices of a model; nothing is published."""
+    from app.cli import pricing_inputs as inputs
+    from app.cli.configuration import load_settings
+    from app.cli.failure import Failure
+    from pricing.derivation_document import derivation_document
+    from pricing.derive import derive as derive_prices
+
+    settings = load_settings({name: getattr(options, name) for name in ("ownership", "utilisation", "margin")})
+    profiles = inputs.known_profiles(options.profile or [])
+    chosen = inputs.selection(options.hardware or [], options.engine or [], options.precision or [])
+    given = inputs.assumptions(settings, inputs.length_class(options.isl, options.osl), chosen)
+    try:
+        found = derive_prices(options.model, profiles, inputs.known_costs(settings, options.usd_per_hour or []), given)
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    if options.as_json:
+        typer.echo(json.dumps({"ownership": settings.ownership, **derivation_document(found)}))
+        return
+    _print(_derivation_table(found))
+    for line in _remarks(found):
+        typer.echo(line)
+
+
+def _print(table: "Table") -> None:
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def _book_table(book: "PriceBook", model: str | None) -> "Table":
+    from rich.table import Table
+
+    from pricing.explain import promise_in_short
+    from pricing.money import format_usd_per_mtok
+
+    table = Table(title=f"{book.id} · in force since {book.effective_at:%Y-%m-%d %H:%M} UTC · USD per million tokens")
+    for name in ("model", "tier", "promise"):
+        table.add_column(name)
+    for name in ("input", "cached", "cache write", "output"):
+        table.add_column(name, justify="right")
+    for card in book.cards.values():
+        if model in {None, card.model}:
+            rates = [format_usd_per_mtok(rate) for rate in card.rung.rates.by_class().values()]
+            table.add_row(card.model, card.rung.tier.value, promise_in_short(card.rung.slo), *rates)
+    return table
+
+
+def _derivation_table(found: "Derivation") -> "Table":
+    from rich.table import Table
+
+    from pricing.explain import configuration_name, promise_in_short
+    from pricing.money import format_usd_per_mtok
+
+    table = Table(title=f"{found.model} · ISL/OSL {found.lengths} · USD per million tokens, input / output")
+    for name in ("tier", "tok/s/user", "run on", "load", "promise"):
+        table.add_column(name)
+    for name in ("cost", "price"):
+        table.add_column(name, justify="right")
+    for tier, price in found.tiers.items():
+        chosen, cost, rates = price.point.chosen, price.cost, price.rates
+        table.add_row(
+            tier.value,
+            f"{price.point.target_tok_s_user:.0f} ({chosen.tok_s_user:.0f} {chosen.point.provenance.basis})",
+            configuration_name(chosen.profile.configuration),
+            str(chosen.point.concurrency),
+            promise_in_short(price.point.slo),
+            f"{format_usd_per_mtok(cost.input)} / {format_usd_per_mtok(cost.output)}",
+            f"{format_usd_per_mtok(rates.input)} / {format_usd_per_mtok(rates.output)}",
+        )
+    return table
+
+
+def _remarks(found: "Derivation") -> list[str]:
+    from pricing.explain import explain
+
+    return [
+        *(explain(price.point) for price in found.tiers.values()),
+        *(f"no {tier}: {reason}" for tier, reason in found.missing.items()),
+        *(f"note: {flag}" for flag in found.flags),
+    ]

@@ -1,0 +1,99 @@
+"""What the price commands work on: shipped profiles and an operator's own, hardware costs, and named assumptions."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from app.cli.failure import Failure
+from app.settings import Settings
+from pricing.assumptions import Assumptions, margins
+from pricing.candidates import Selection
+from pricing.hardware import HardwareCost, HardwareError, by_hardware, hardware_costs, local_machine
+from pricing.profile_document import BYTES_MAX, profile_from_json
+from pricing.profiles import LengthClass, Profile, ProfileError
+from pricing.shipped import parameters_billion, shipped_profiles
+from pricing.tables import TableError
+
+
+def known_profiles(files: list[Path]) -> tuple[Profile, ...]:
+    """The shipped profiles and those in ``files``, which come last and so replace older runs of the same load.
+
+    Raises:
+        Failure: a table or document that cannot be read; nothing is half read.
+    """
+    try:
+        return (*shipped_profiles(), *(_read(path) for path in files))
+    except TableError as error:
+        raise Failure(str(error)) from error
+
+
+def _read(path: Path) -> Profile:
+    try:
+        with path.open("rb") as file:
+            return profile_from_json(file.read(BYTES_MAX + 1))
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+    except ProfileError as error:
+        raise Failure(f"{path}: {error}") from error
+
+
+def known_costs(settings: Settings, overrides: list[str]) -> dict[str, HardwareCost]:
+    """Hardware costs for the ownership in force, this machine's, and an operator's own ``HARDWARE=USD_PER_HOUR``.
+
+    Raises:
+        Failure: an override that is no such pair, or a figure that cannot be.
+    """
+    try:
+        local = local_machine(
+            settings.local_power_w,
+            settings.local_electricity_usd_kwh,
+            settings.local_purchase_usd,
+            settings.local_life_years,
+        )
+        costs = {**hardware_costs(settings.ownership), local.hardware: local}
+        return {**costs, **by_hardware(_override(text, costs) for text in overrides)}
+    except (HardwareError, TableError) as error:
+        raise Failure(str(error)) from error
+
+
+def _override(text: str, costs: dict[str, HardwareCost]) -> HardwareCost:
+    hardware, _, usd = text.partition("=")
+    try:
+        usd_per_hour = float(usd)
+    except ValueError as error:
+        raise Failure(f"{text!r}: expected HARDWARE=USD_PER_HOUR, such as b200=2.10") from error
+    known = costs.get(hardware)
+    if known is None:
+        return HardwareCost(hardware, usd_per_hour)
+    return replace(known, usd_per_hour=usd_per_hour, source="operator", parts=())
+
+
+def selection(hardware: list[str], engine: list[str], precision: list[str]) -> Selection:
+    """A selection from repeated options; none given means all."""
+    return Selection(
+        hardware=frozenset(hardware) or None,
+        engine=frozenset(engine) or None,
+        precision=frozenset(precision) or None,
+    )
+
+
+def assumptions(settings: Settings, lengths: LengthClass | None, chosen: Selection) -> Assumptions:
+    """The settings' utilisation, margin and window, as a derivation's assumptions."""
+    base = Assumptions(
+        lengths=lengths,
+        selection=chosen,
+        utilisation=settings.utilisation,
+        margins=margins(settings.margin),
+        parameters_billion=parameters_billion(),
+    )
+    return replace(base, rules=replace(base.rules, flex_window_s=settings.flex_window_s))
+
+
+def length_class(isl: int | None, osl: int | None) -> LengthClass | None:
+    """A class from two options; both or neither.
+
+    Raises:
+        Failure: only one of them.
+    """
+    if (isl is None) != (osl is None):
+        raise Failure("give both --isl and --osl, or neither")
+    return None if isl is None or osl is None else LengthClass(isl, osl)

@@ -1,0 +1,128 @@
+"""The JSON form of a derivation, for machines and reviewers: costs are numbers, prices decimal strings."""
+
+from typing import Any
+
+from pricing.candidates import Candidate
+from pricing.cost_plus import TierPrice
+from pricing.costs import Split, TokenCosts
+from pricing.derive import Derivation
+from pricing.explain import explain
+from pricing.frontier import Zone
+from pricing.money import format_usd_per_mtok
+from pricing.slo import US_PER_S, Slo
+from pricing.usage import Rates
+
+DIGITS = 6
+
+
+def derivation_document(derivation: Derivation) -> dict[str, Any]:
+    """All that a derivation found; tiers best first."""
+    return {
+        "model": derivation.model,
+        "isl": derivation.lengths.isl,
+        "osl": derivation.lengths.osl,
+        "tiers": [tier_document(price) for price in derivation.tiers.values()],
+        "missing": {tier.value: reason for tier, reason in derivation.missing.items()},
+        "flags": list(derivation.flags),
+        "excluded": [{"profile": name, "reason": reason} for name, reason in derivation.excluded],
+    }
+
+
+def tier_document(price: TierPrice) -> dict[str, Any]:
+    """One tier: where its rule points, what is run there, what is promised, what it costs and what is charged.
+
+    ``cost_usd_per_mtok`` is at the assumed utilisation; ``cost_full_usd_per_mtok`` as if the hardware were always in
+    use; ``cost_effective_usd_per_mtok`` with attainment and overhead, the basis of the price.
+    """
+    point = price.point
+    return {
+        "tier": point.tier.value,
+        "interactivity_tok_s_user": round(point.target_tok_s_user, DIGITS),
+        "usd_per_mtok_total": round(point.target_usd_per_mtok, DIGITS),
+        "deployment": point.chosen.deployment_id,
+        "concurrency_max": point.chosen.point.concurrency,
+        "slo": slo_document(point.slo),
+        "goldilocks": None if point.zone is None else _zone_document(point.zone),
+        "measured": candidate_document(point.chosen),
+        "yield_share": round(point.yield_share, DIGITS),
+        "is_tail_assumed": point.is_tail_assumed,
+        "split": None if price.split is None else _split_document(price.split),
+        "cost_full_usd_per_mtok": _costs_document(price.cost_full),
+        "cost_usd_per_mtok": _rounded(price.cost),
+        "cost_effective_usd_per_mtok": _costs_document(price.cost_effective),
+        "price_usd_per_mtok": prices_document(price.rates),
+        "explanation": explain(point),
+        "notes": [*point.notes, *price.notes],
+    }
+
+
+def candidate_document(candidate: Candidate) -> dict[str, Any]:
+    """One measured point with its figures and where they come from."""
+    point, configuration = candidate.point, candidate.profile.configuration
+    power = candidate.tok_s_per_mw
+    return {
+        "id": candidate.id,
+        "interactivity_tok_s_user": round(candidate.tok_s_user, DIGITS),
+        "tput_tok_s_per_gpu": round(candidate.tok_s_per_gpu, DIGITS),
+        "output_tok_s_per_gpu": round(candidate.output_tok_s_per_gpu, DIGITS),
+        "usd_per_mtok_total": round(candidate.usd_per_mtok, DIGITS),
+        "tok_s_per_mw": None if power is None else round(power, DIGITS),
+        "hardware": configuration.hardware,
+        "engine": configuration.engine,
+        "engine_version": point.provenance.engine_version,
+        "precision": configuration.precision,
+        "mode": configuration.mode.value,
+        "spec_decoding": configuration.spec_decoding,
+        "n_gpus": configuration.n_gpus,
+        "concurrency": point.concurrency,
+        "ttft_s": point.ttft_s_p50,
+        "tpot_s": point.tpot_s_p50,
+        "basis": point.provenance.basis.value,
+        "measured_on": point.provenance.measured_on.isoformat() if point.provenance.measured_on else None,
+        "source": point.provenance.source,
+    }
+
+
+def slo_document(slo: Slo) -> dict[str, Any]:
+    """A promise in seconds, and the speed that it comes to; both are null for a window's tokens."""
+    return {
+        "ttft_s": slo.ttft_us / US_PER_S,
+        "tpot_s": None if slo.is_window else slo.tpot_us / US_PER_S,
+        "tok_s_user": None if slo.tok_s_user is None else round(slo.tok_s_user, DIGITS),
+    }
+
+
+def prices_document(rates: Rates) -> dict[str, str]:
+    """Rates as decimal strings of USD per million tokens."""
+    return {name.value: format_usd_per_mtok(rate) for name, rate in rates.by_class().items()}
+
+
+def _zone_document(zone: Zone) -> dict[str, Any]:
+    return {
+        "interactivity_tok_s_user": round(zone.tok_s_user, DIGITS),
+        "low": round(zone.low, DIGITS),
+        "high": round(zone.high, DIGITS),
+        "is_cut_low": zone.is_cut_low,
+        "is_cut_high": zone.is_cut_high,
+    }
+
+
+def _split_document(split: Split) -> dict[str, Any]:
+    return {
+        "method": split.method,
+        "input_gpu_s": split.input_s,
+        "output_gpu_s": split.output_s,
+        "ratio": round(split.ratio, DIGITS),
+        "is_ratio_assumed": split.is_ratio_assumed,
+        "is_ratio_clipped": split.is_ratio_clipped,
+        "residual": None if split.residual is None else round(split.residual, DIGITS),
+        "classes": [str(lengths) for lengths in split.classes],
+    }
+
+
+def _costs_document(costs: TokenCosts) -> dict[str, float]:
+    return {name.value: round(usd, DIGITS) for name, usd in costs.by_class().items()}
+
+
+def _rounded(rates: Rates) -> dict[str, float]:
+    return {name.value: float(format_usd_per_mtok(rate)) for name, rate in rates.by_class().items()}
