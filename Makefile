@@ -13,7 +13,7 @@ help: ## list the targets
 up: install model assets ## open the market on http://127.0.0.1:8000 (ARGS="--port 8001 --engine none")
 	$(BIN)/goodput up $(ARGS)
 
-quick: install ## the fast tests, under a minute
+quick: install assets ## the fast tests, under a minute
 	$(BIN)/pytest -q -m "not slow" $(ARGS)
 
 test: install model assets browser ## every test, with the coverage floor

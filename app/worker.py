@@ -11,11 +11,12 @@ from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 from celery import Celery, current_app
+from celery.schedules import crontab
 
 from app.db import Database
 from app.settings import Settings
 
-TASK_MODULES: Final = ("app.ledger.tasks",)
+TASK_MODULES: Final = ("app.ledger.tasks", "app.reconcile.tasks")
 TASK_S_MAX: Final = 240.0
 """How long a task's work may take; enforced by :meth:`Runtime.run`, in every pool."""
 
@@ -105,6 +106,7 @@ def schedule() -> dict[str, dict[str, Any]]:
             "schedule": SWEEP_EVERY_S,
             "options": {"expires": SWEEP_EVERY_S},
         },
+        "reconcile": {"task": "reconcile.check", "schedule": crontab(minute=17, hour=3), "options": {"expires": 3600}},
     }
 
 
