@@ -7,11 +7,14 @@ from app.errors import MarketError
 from app.gateway import errors
 from app.gateway.answer import Answer, Ended, Placement
 from app.gateway.driver import allowance_headers
+from app.gateway.market import Market
 from app.gateway.relay import Relay
 from app.gateway.rewrite import error_event, usage_body
-from app.gateway.sse import DONE, Exchange, Headers
+from app.gateway.sse import DONE, STREAM_HEADERS, Exchange, Headers
 from app.gateway.usage_row import is_attained, tpot_us
 from app.metering.meter import Metered
+from app.metering.models import UsageEvent
+from app.metering.receipt import receipt
 from pricing.rating import Ending
 from providers.errors import ProviderError, ProviderRejectedRequest, ProviderTimeout
 
@@ -50,6 +53,33 @@ async def conclude(relay: Relay, ended: Ended, metered: Metered) -> None:
     else:
         headers = [*JSON_HEADERS, *answer_headers(answer.placement, relay.head.request_id)]
         await exchange.answer(200, headers, relay.rewriter.body(answer.body, _usage(answer, ended, metered)))
+
+
+async def conclude_again(exchange: Exchange, request_id: str, event: UsageEvent, market: Market) -> None:
+    """Answers a request that was settled before: its receipt, not its text, which is not kept."""
+    book = await market.shelf.find(event.price_book_id)
+    body = {
+        "id": event.request_id,
+        "object": "chat.completion",
+        "created": event.requested_at_us // US_PER_S,
+        "model": event.model,
+        "service_tier": event.service_tier,
+        "choices": [],
+        "usage": {
+            "prompt_tokens": event.tokens_input + event.tokens_cached + event.tokens_cache_write,
+            "completion_tokens": event.tokens_output,
+            "total_tokens": event.tokens_input + event.tokens_cached + event.tokens_cache_write + event.tokens_output,
+        },
+        "receipt": receipt(event, book),
+    }
+    named = {"x-request-id": request_id, "x-generation-id": event.request_id, "x-idempotent-replay": "true"}
+    headers = [(name.encode(), value.encode()) for name, value in named.items()]
+    if event.is_streamed:
+        chunk = msgspec.json.encode({**body, "object": "chat.completion.chunk"})
+        await exchange.start(200, [*STREAM_HEADERS, *headers])
+        await exchange.finish(b"data: " + chunk + b"\n\n" + DONE)
+    else:
+        await exchange.answer(200, [*JSON_HEADERS, *headers], msgspec.json.encode(body))
 
 
 async def refuse(exchange: Exchange, request_id: str, error: MarketError) -> None:

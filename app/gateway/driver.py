@@ -7,12 +7,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, assert_never
 
-from scheduler.dispatcher import Dispatcher
-
 from app.fleet.leases import Allowance, Denied, LeaseCandidate, Leased, LeaseRequest, LeaseStore, Limited
 from app.gateway.answer import Admission, Placement
 from app.gateway.errors import capacity_exceeded, invalid, no_provider, rate_limited
 from pricing.slo import US_PER_S
+from scheduler.dispatcher import Dispatcher
 from scheduler.fleet import Fleet, Load, OfferId
 from scheduler.jobs import Job, JobId
 from scheduler.placement import Admit, RefusalReason, Refuse, Wait

@@ -14,6 +14,7 @@ class Head:
         requested_at_us: the same moment in µs since the epoch.
         authorization: the bearer header, or one made of ``x-api-key``.
         quote_id: the quote that the customer names.
+        idempotency_key: what makes sending the request again safe.
     """
 
     request_id: str
@@ -22,11 +23,12 @@ class Head:
     authorization: str | None
     content_length: int | None
     quote_id: str | None
+    idempotency_key: str | None
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], request_id: str, began_ns: int, requested_at_us: int) -> Head:
     """Picks out of the raw headers what the gateway looks at."""
-    authorization = content_length = quote_id = None
+    authorization = content_length = quote_id = idempotency_key = None
     for name, value in headers:
         if name == b"authorization":
             authorization = value.decode("latin-1")
@@ -36,4 +38,6 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], request_id: str, began_ns:
             content_length = int(value)
         elif name == b"x-quote-id":
             quote_id = value.decode("latin-1")
-    return Head(request_id, began_ns, requested_at_us, authorization, content_length, quote_id)
+        elif name == b"idempotency-key":
+            idempotency_key = value.decode("latin-1")
+    return Head(request_id, began_ns, requested_at_us, authorization, content_length, quote_id, idempotency_key)

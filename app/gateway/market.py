@@ -1,40 +1,24 @@
 """What the gateway works with: the market's rooms, gathered once at start."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 
+from app.catalog.book_cache import BookShelf
 from app.db import Database
 from app.fleet.leases import LeaseStore
 from app.gateway.driver import Driver
+from app.gateway.idempotency_store import IdempotencyStore
 from app.gateway.lengths import Lengths
 from app.gateway.meters import Meters
 from app.gateway.quotes import QuoteSigner
 from app.identity.auth import Authenticator
 from app.ledger.service import Ledger
 from app.settings import Settings
-from pricing.pricebook import PriceBook
 from pricing.slo import Tier
 from providers.base import Provider, Timeouts
 from providers.errors import ProviderError
 from scheduler.fleet import Fleet, Load, OfferId
-
-
-class Shelf(Protocol):
-    """Price books and models, at hand in this process."""
-
-    def live(self, now: datetime) -> PriceBook:
-        """The book in force."""
-        ...
-
-    def by_id(self, book_id: str) -> PriceBook | None:
-        """A book that was published; None when unknown here."""
-        ...
-
-    def context_max(self, model: str) -> int | None:
-        """Prompt plus answer of a model on sale, in tokens; None when it is not on sale."""
-        ...
 
 
 class Supply(Protocol):
@@ -55,6 +39,10 @@ class Supply(Protocol):
 
     def is_emulated(self, offer_id: OfferId) -> bool:
         """Whether its tokens are made up at measured speeds."""
+        ...
+
+    def is_served(self, model: str, tier: Tier) -> bool:
+        """Whether some offer for it takes new work."""
         ...
 
     def first_token(self, offer_id: OfferId, tier: Tier, predicted_us: float, observed_us: float) -> None:
@@ -78,16 +66,18 @@ class Market:
 
     settings: Settings
     authenticator: Authenticator
-    shelf: Shelf
+    shelf: BookShelf
     supply: Supply
     leases: LeaseStore
     ledger: Ledger
     database: Database
     driver: Driver
     quotes: QuoteSigner
+    idempotency: IdempotencyStore
     meters: Meters
     lengths: Lengths = field(default_factory=Lengths)
     holds: set[str] = field(default_factory=set[str])
+    leases_trouble: Callable[[], str] = field(default=lambda: "")
     is_draining: bool = False
 
     @property

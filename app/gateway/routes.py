@@ -1,12 +1,15 @@
 """The customer API's routes: the hot one is an ASGI mount, the rest are ordinary handlers."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Router, asgi, get, post
+from litestar import Request, Response, Router, asgi, get, post
 from litestar.exceptions import MethodNotAllowedException
 from litestar.params import Parameter
 from litestar.types import Receive, Scope, Send
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import select
 
 from app import clock
 from app.catalog.public import model_document, model_list
@@ -24,6 +27,7 @@ from app.http_protocol import ABORT, BEGAN_NS
 from app.identity.caller import Caller
 from app.metering.receipt import receipt
 from app.metering.repository import usage_event
+from app.telemetry import CONTENT_TYPE
 from pricing.money import format_usd
 from pricing.pricebook import book_document
 from pricing.slo import US_PER_S
@@ -63,9 +67,9 @@ def chat_mount(market: Market) -> Any:
 
     @asgi("/chat/completions", copy_scope=False)
     async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
-            raise MethodNotAllowedException(detail=f"use POST, not {scope['method']}")
         entries: dict[str, Any] = scope  # pyright: ignore[reportAssignmentType] (a scope may carry more keys than its type names)
+        if entries["method"] != "POST":
+            raise MethodNotAllowedException(detail=f"Use POST, not {entries['method']}.", headers={"allow": "POST"})
         arrived_ns = clock.monotonic_ns()
         began_ns: int = entries.get(BEGAN_NS, arrived_ns)
         requested_at_us = clock.now_us() - (arrived_ns - began_ns) // NS_PER_US
@@ -95,16 +99,16 @@ def _catalog_routes(market: Market) -> list[Any]:
         await caller_of(request, market)
         name = model_id.removeprefix("/")
         book = market.shelf.live(clock.now())
-        for model in market.shelf.models():
-            if model.name == name and book.tiers(name):
-                return model_document(book, model)
-        raise errors.model_not_found(name, book.models())
+        model = market.shelf.model(name)
+        if model is None or not book.tiers(name):
+            raise errors.model_not_found(name, book.models())
+        return model_document(book, model)
 
     @get(
         "/price_books/{book_id:str}", operation_id="getPriceBook", summary="A published price book, to check a receipt"
     )
     async def get_price_book(book_id: str) -> dict[str, Any]:
-        book = market.shelf.live(clock.now()) if book_id == "live" else market.shelf.by_id(book_id)
+        book = market.shelf.live(clock.now()) if book_id == "live" else await market.shelf.find(book_id)
         if book is None:
             raise MarketError(404, "price_book_not_found", f"There is no price book '{book_id[:80]}'.", param="book_id")
         return {"id": book.id, "sha256": book.sha256, "document": book_document(book)}
@@ -177,8 +181,7 @@ def _account_routes(market: Market) -> list[Any]:
                 f"No settled request '{generation_id[:80]}' of yours; a receipt exists once the request has ended.",
                 param="id",
             )
-        book = market.shelf.by_id(event.price_book_id)
-        return {"data": receipt(event, book)}
+        return {"data": receipt(event, await market.shelf.find(event.price_book_id))}
 
     @get("/credits", operation_id="getCredits", summary="Your wallet")
     async def get_credits(request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -215,3 +218,51 @@ async def credits_document(caller: Caller, market: Market) -> dict[str, Any]:
         "held": format_usd(balance.held),
         "available": format_usd(balance.available),
     }
+
+
+def health_routes(market: Market, render_metrics: Callable[[], bytes]) -> list[Any]:
+    """``/health``, ``/livez``, ``/readyz`` and ``/metrics``."""
+
+    @get(
+        ["/health", "/healthz", "/livez"],
+        operation_id="getHealth",
+        summary="The process is alive",
+        sync_to_thread=False,
+    )
+    def get_health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @get("/readyz", operation_id="getReadiness", summary="Whether requests can be served, and what is missing")
+    async def get_readiness() -> Response[dict[str, Any]]:
+        checks = await readiness(market)
+        is_ready = all(check["ok"] for check in checks.values())
+        body = {"status": "ready" if is_ready else "not ready", "checks": checks}
+        return Response(body, status_code=200 if is_ready else 503)
+
+    @get("/metrics", operation_id="getMetrics", summary="Figures for Prometheus", sync_to_thread=False)
+    def get_metrics() -> Response[bytes]:
+        return Response(render_metrics(), headers={"content-type": CONTENT_TYPE})
+
+    return [get_health, get_readiness, get_metrics]
+
+
+async def readiness(market: Market) -> dict[str, dict[str, Any]]:
+    """What a load balancer and an operator need to know: database, Redis, price book, providers per model and tier."""
+    checks: dict[str, dict[str, Any]] = {"draining": {"ok": not market.is_draining}}
+    try:
+        async with market.database.reading() as session:
+            await session.exec(select(1))
+        checks["database"] = {"ok": True}
+    except (SQLAlchemyError, OSError) as error:
+        checks["database"] = {"ok": False, "why": str(error)}
+    trouble = market.leases_trouble()
+    checks["redis"] = {"ok": True, "degraded": bool(trouble), "why": trouble}
+    try:
+        book = market.shelf.live(clock.now())
+    except MarketError as error:
+        checks["price_book"] = {"ok": False, "why": error.message}
+        return checks
+    checks["price_book"] = {"ok": True, "id": book.id}
+    unserved = sorted(f"{model} {tier}" for model, tier in book.cards if not market.supply.is_served(model, tier))
+    checks["providers"] = {"ok": len(unserved) < len(book.cards), "unserved": unserved}
+    return checks

@@ -8,6 +8,7 @@ the closing ``[DONE]`` (or the whole body) leaves. It runs on every path, shield
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from app.clock import from_us, now_us
@@ -15,8 +16,9 @@ from app.errors import MarketError
 from app.gateway import errors
 from app.gateway.answer import Admission, Answer, Ask, Ended, Placement, Reserve
 from app.gateway.ask import Sighting, price_ask
-from app.gateway.conclude import answer_headers, conclude, refuse
+from app.gateway.conclude import answer_headers, conclude, conclude_again, refuse
 from app.gateway.head import Head
+from app.gateway.idempotency_store import Claim
 from app.gateway.market import Market
 from app.gateway.relay import Relay
 from app.gateway.rewrite import Rewriter
@@ -26,8 +28,10 @@ from app.gateway.usage_row import held_amount, tpot_us, usage_row
 from app.gateway.wire import Order, read_order
 from app.identity.caller import Caller
 from app.ledger.holds import HoldRequest, Settlement
+from app.logs import get_logger
 from app.metering.delivery import Delivery
 from app.metering.meter import Bounds, Finish, Metered, Supply, meter
+from app.refusals import internal_error
 from pricing.rating import Ending
 from pricing.slo import US_PER_S
 from scheduler.placement import Admit, Wait
@@ -36,16 +40,22 @@ BODY_S_MAX = 30.0
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it came in: who sent it, and its body."""
+
+    caller: Caller
+    body: bytes
+
+
 async def serve(exchange: Exchange, head: Head, market: Market) -> None:
     """Answers one ``POST /v1/chat/completions``."""
     try:
-        if market.is_draining:
-            raise errors.shutting_down()
-        caller = await market.authenticator.authenticate(head.authorization)
-        body = await exchange.read_body(head.content_length, market.settings.body_bytes_max, BODY_S_MAX)
-        ask = price(read_order(body), caller, head, market)
-        exchange.watch()
-        await fulfil(ask, head, exchange, market)
+        received = await admit(exchange, head, market)
+        if head.idempotency_key is None:
+            await fulfil(received, head, exchange, market)
+        else:
+            await fulfil_once(received, head.idempotency_key, head, exchange, market)
     except MarketError as error:
         exchange.unwatch()
         market.meters.refused(error)
@@ -56,11 +66,24 @@ async def serve(exchange: Exchange, head: Head, market: Market) -> None:
         if not exchange.absorb():
             raise
         market.meters.hung_up()
+    except Exception as error:  # noqa: BLE001 (the outermost edge: a mistake of ours is logged whole and told briefly)
+        exchange.unwatch()
+        get_logger("app.gateway").exception("request.failed", request_id=head.request_id, exc_info=error)
+        await refuse(exchange, head.request_id, internal_error(head.request_id))
     finally:
         exchange.unwatch()
 
 
-def price(order: Order, caller: Caller, head: Head, market: Market) -> Ask:
+async def admit(exchange: Exchange, head: Head, market: Market) -> Received:
+    """Authenticates a request and reads its body; nothing is reserved yet."""
+    if market.is_draining:
+        raise errors.shutting_down()
+    caller = await market.authenticator.authenticate(head.authorization)
+    body = await exchange.read_body(head.content_length, market.settings.body_bytes_max, BODY_S_MAX)
+    return Received(caller, body)
+
+
+async def price(order: Order, caller: Caller, head: Head, market: Market) -> Ask:
     """Fixes the price book and bounds the price; the quote that the customer names, else the book in force."""
     if caller.is_frozen:
         raise errors.frozen()
@@ -68,13 +91,29 @@ def price(order: Order, caller: Caller, head: Head, market: Market) -> Ask:
     if head.quote_id is not None:
         ticket = market.quotes.read(head.quote_id, head.requested_at_us)
         ticket.check(caller.customer_id, order.model, order.tier)
-        book = market.shelf.by_id(ticket.price_book_id) or book
+        book = await market.shelf.find(ticket.price_book_id) or book
     seen = Sighting(head.request_id, head.requested_at_us)
     return price_ask(order, caller, book, market.shelf.context_max(order.model), market.lengths, seen)
 
 
-async def fulfil(ask: Ask, head: Head, exchange: Exchange, market: Market) -> None:
-    """Places, holds, leases, streams, settles and concludes a priced request."""
+async def fulfil_once(received: Received, key: str, head: Head, exchange: Exchange, market: Market) -> None:
+    """Fulfils a request that may be sent again: the second time it runs and bills nothing, and answers the receipt."""
+    claim = Claim(received.caller.customer_id, key, head.request_id)
+    replay = await market.idempotency.claim(claim, received.body, now_us())
+    if replay is not None:
+        await conclude_again(exchange, head.request_id, replay.event, market)
+        return
+    try:
+        await fulfil(received, head, exchange, market)
+    except BaseException:
+        market.driver.spawn(market.idempotency.drop(claim))
+        raise
+
+
+async def fulfil(received: Received, head: Head, exchange: Exchange, market: Market) -> None:
+    """Prices, places, holds, leases, streams, settles and concludes a request."""
+    ask = await price(read_order(received.body), received.caller, head, market)
+    exchange.watch()
     decision = market.driver.arrive(ask.job)
     reserve = Reserve(min(ask.quote.output_bound, market.settings.hold_step_tokens), ask.quote.output_bound)
     admitted_at_us = now_us()

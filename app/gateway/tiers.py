@@ -3,6 +3,7 @@
 Answers speak OpenAI's words, because clients compute costs from them; ours ride in ``x-tier`` and ``usage.tier``.
 """
 
+from app.catalog.public import SERVICE_TIERS
 from pricing.slo import Tier
 
 TIER_OF_WORD = {
@@ -17,7 +18,7 @@ TIER_OF_WORD = {
     "flex": Tier.BULK,
     "bulk": Tier.BULK,
 }
-WORD_OF_TIER = {Tier.PREMIUM: "priority", Tier.STANDARD: "default", Tier.BULK: "flex"}
+WORD_OF_TIER = SERVICE_TIERS
 
 
 def tier_asked(word: str | None) -> Tier | None:
