@@ -102,6 +102,7 @@ def _zone_document(zone: Zone) -> dict[str, Any]:
         "interactivity_tok_s_user": round(zone.tok_s_user, DIGITS),
         "low": round(zone.low, DIGITS),
         "high": round(zone.high, DIGITS),
+        "share": zone.share,
         "is_cut_low": zone.is_cut_low,
         "is_cut_high": zone.is_cut_high,
     }

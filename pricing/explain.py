@@ -1,18 +1,16 @@
 """The sentence on a rate card: where a tier runs, why there, and what is promised; numbers a person can check."""
 
 import re
+from typing import assert_never
 
+from pricing.frontier import Zone
 from pricing.profiles import Configuration
 from pricing.slo import US_PER_S, Slo, Tier
 from pricing.tiers import TierPoint
 
 ENGINES = {"trtllm": "TensorRT-LLM", "vllm": "vLLM", "sglang": "SGLang", "cerebras": "Cerebras"}
 S_PER_MINUTE = 60
-REASONS = {
-    Tier.PREMIUM: "the fastest speed that keeps its share of the largest yield",
-    Tier.STANDARD: "x·y peaks here",
-    Tier.BULK: "most tokens per dollar",
-}
+MACHINES = {"local": "this machine"}
 
 
 def explain(point: TierPoint) -> str:
@@ -22,9 +20,7 @@ def explain(point: TierPoint) -> str:
     speed, load = f"{point.target_tok_s_user:.0f} tok/s/user", f"up to {chosen.point.concurrency} concurrent"
     parts = [f"{point.tier} at {speed} on {where}, {load}: {_reason(point)}"]
     if point.zone is not None:
-        edges = (" (measured edge)" if cut else "" for cut in (point.zone.is_cut_low, point.zone.is_cut_high))
-        low, high = (f"{value:.0f}{edge}" for value, edge in zip((point.zone.low, point.zone.high), edges, strict=True))
-        parts.append(f"90 % zone {low}–{high}")
+        parts.append(zone_text(point.zone))
     basis = chosen.point.provenance.basis
     parts.append(f"{basis} there: {chosen.tok_s_user:.0f} tok/s/user at {chosen.usd_per_mtok:.4f} USD/M")
     parts.append(promise_text(point.slo, is_assumed=point.is_tail_assumed))
@@ -32,7 +28,24 @@ def explain(point: TierPoint) -> str:
 
 
 def _reason(point: TierPoint) -> str:
-    return "chosen by the operator" if point.chosen.cost is None else REASONS[point.tier]
+    if point.chosen.cost is None:
+        return "chosen by the operator"
+    match point.tier:
+        case Tier.PREMIUM:
+            return f"the fastest worth running, at {point.yield_share:.1%} of the largest yield"
+        case Tier.STANDARD:
+            return "x·y peaks here"
+        case Tier.BULK:
+            return "most tokens per dollar"
+        case _:
+            assert_never(point.tier)
+
+
+def zone_text(zone: Zone) -> str:
+    """The goldilocks zone in words; an end that is only where the measurements end says so."""
+    low = f"{zone.low:.0f}{' (slowest measured)' if zone.is_cut_low else ''}"
+    high = f"{zone.high:.0f}{' (fastest measured)' if zone.is_cut_high else ''}"
+    return f"{zone.share:.0%} zone {low}–{high}".replace("%", " %", 1)
 
 
 def promise_text(slo: Slo, *, is_assumed: bool) -> str:
@@ -62,7 +75,8 @@ def configuration_name(configuration: Configuration) -> str:
     """
     engine = ENGINES.get(configuration.engine, configuration.engine)
     precision, speculation = configuration.precision.upper(), configuration.spec_decoding.upper()
-    parts = (configuration.hardware.upper(), _layout(configuration), engine, precision, speculation)
+    hardware = MACHINES.get(configuration.hardware, configuration.hardware.upper())
+    parts = (hardware, _layout(configuration), engine, precision, speculation)
     return ", ".join(part for part in parts if part not in {"", "NONE", "UNKNOWN"})
 
 

@@ -56,9 +56,10 @@ class Interpolated:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """The goldilocks zone: where speed × yield peaks, and the connected span with at least 0.9 of the peak.
+    """The goldilocks zone: where speed × yield peaks, and the connected span that keeps a share of the peak.
 
     Attributes:
+        share: how much of the peak the span keeps, 0.9 unless told otherwise.
         is_cut_low: the span ends where the measurements do, not where x·y falls off.
         is_cut_high: likewise at the fast end.
     """
@@ -66,6 +67,7 @@ class Zone:
     tok_s_user: float
     low: float
     high: float
+    share: float
     is_cut_low: bool
     is_cut_high: bool
 
@@ -160,6 +162,7 @@ class Frontier:
             tok_s_user=float(grid[peak]),
             low=float(grid[low]),
             high=float(grid[high]),
+            share=share,
             is_cut_low=not len(falls_low),
             is_cut_high=not len(falls_high),
         )

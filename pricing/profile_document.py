@@ -119,13 +119,13 @@ def profile_document(profile: Profile) -> dict[str, Any]:
 
 def _configuration(reader: Reader) -> Configuration:
     configuration = Configuration(
-        hardware=reader.text("hardware"),
+        hardware=reader.text("hardware").lower(),
         n_gpus=reader.whole("n_gpus", GPUS_MAX),
-        engine=reader.text("engine"),
-        precision=reader.text("precision"),
+        engine=reader.text("engine").lower(),
+        precision=reader.text("precision").lower(),
         parallelism=reader.text("parallelism", default=""),
         mode=Mode(reader.choice("mode", tuple(Mode))),
-        spec_decoding=reader.text("spec_decoding", default="none"),
+        spec_decoding=reader.text("spec_decoding", default="none").lower(),
         prefill_gpus=reader.whole_or_none("prefill_gpus", GPUS_MAX),
         decode_gpus=reader.whole_or_none("decode_gpus", GPUS_MAX),
     )

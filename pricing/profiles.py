@@ -308,13 +308,21 @@ def merged(profiles: Iterable[Profile]) -> tuple[Profile, ...]:
     """Puts profiles of one model and configuration together, in order of first appearance.
 
     The later profile's limits, price and notes win: it is the newer statement.
+
+    Raises:
+        ProfileError: two different configurations with one deployment id, which nothing could tell apart.
     """
-    by_key: dict[tuple[str, Configuration], Profile] = {}
+    by_id: dict[str, Profile] = {}
     for profile in profiles:
-        key = (profile.model, profile.configuration)
-        earlier = by_key.get(key)
-        by_key[key] = profile if earlier is None else replace(profile, points=earlier.points + profile.points)
-    return tuple(by_key.values())
+        earlier = by_id.get(profile.id, profile)
+        if earlier.configuration != profile.configuration:
+            raise ProfileError(
+                f"{profile.id} names two configurations: {earlier.configuration} and {profile.configuration}; "
+                "give them different parallelism labels"
+            )
+        points = profile.points if earlier is profile else earlier.points + profile.points
+        by_id[profile.id] = replace(profile, points=points)
+    return tuple(by_id.values())
 
 
 def _is_usable(profile: Profile, point: OperatingPoint) -> bool:
