@@ -136,7 +136,7 @@ def settlement(hold_id: str = "gen-1", gross: int = 60, net: int | None = None, 
         "rows": (usage_row(hold_id, gross=gross, net=net, adjustment=gross - net),),
         **changes,
     }
-    return Settlement(hold_id=hold_id, charge=charge(gross, net, ending), **fields)
+    return Settlement(hold_id=hold_id, **{"charge": charge(gross, net, ending), **fields})
 
 
 def usage_row(request_id: str, **changes: Any) -> PreparedRow:
