@@ -77,9 +77,16 @@ class Reader:
             raise ProfileError(f"{self.at(name)}: expected a whole number from 1 to {most}, got {shown(found)}")
         return found
 
+    def _has(self, name: str) -> bool:
+        """True when the field is there; a null counts as taken."""
+        if self._left.get(name) is not None:
+            return True
+        self._left.pop(name, None)
+        return False
+
     def whole_or_none(self, name: str, most: int) -> int | None:
         """Takes a whole number that may be absent."""
-        return None if self._left.get(name) is None else self.whole(name, most)
+        return self.whole(name, most) if self._has(name) else None
 
     def positive(self, name: str, most: float) -> float:
         """Takes a finite number above 0, at most ``most``."""
@@ -94,7 +101,7 @@ class Reader:
 
     def positive_or_none(self, name: str, most: float) -> float | None:
         """Takes a positive number that may be absent."""
-        return None if self._left.get(name) is None else self.positive(name, most)
+        return self.positive(name, most) if self._has(name) else None
 
 
 def shown(value: object) -> str:
