@@ -25,6 +25,7 @@ from app.ledger.operations import (
     VoidHold,
 )
 from app.ledger.sheet import INT64_MAX, HoldLine, Sheet
+from app.outbox.messages import message_values
 from pricing.money import ZERO, NanoUsd, format_usd
 
 REASON_EXPIRED = "expired: no heartbeat"
@@ -211,23 +212,13 @@ def _hold(line: HoldLine) -> Hold:
 
 def _late_alert(settlement: Settlement, hold: HoldLine, captured: int) -> PreparedRow:
     """Tells an operator, after the commit, that a customer was charged without a live hold."""
-    return PreparedRow(
-        "outbox",
-        {
-            "id": f"{ALERT_LATE_SETTLEMENT}:{hold.id}",
-            "topic": ALERT_LATE_SETTLEMENT,
-            "subject": hold.id,
-            "payload": {
-                "hold_id": hold.id,
-                "customer_id": hold.customer_id,
-                "hold_state": hold.state,
-                "hold_reason": hold.reason,
-                "amount_nano_usd": str(captured),
-            },
-            "state": "pending",
-            "attempts": 0,
-            "created_at_us": settlement.booked_at_us,
-            "available_at_us": settlement.booked_at_us,
-            "error": "",
-        },
-    )
+    payload = {
+        "hold_id": hold.id,
+        "customer_id": hold.customer_id,
+        "hold_state": hold.state,
+        "hold_reason": hold.reason,
+        "amount_nano_usd": str(captured),
+    }
+    message_id = f"{ALERT_LATE_SETTLEMENT}:{hold.id}"
+    values = message_values(message_id, ALERT_LATE_SETTLEMENT, hold.id, payload, settlement.booked_at_us)
+    return PreparedRow("outbox", values)

@@ -19,6 +19,7 @@ from app.ledger.statements import Answer, Fetch, FetchDue, FetchHead, Insert, St
 _DIALECT = sqlite_dialect()
 _BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PRIMARY_CODE_MASK = 0xFF
+_REFUSALS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError)
 
 
 class SqliteStore:
@@ -133,9 +134,8 @@ def _update_text(table: str, key: str, sets: tuple[str, ...], adds: tuple[str, .
 def _translated(error: Exception, path: Path) -> Exception:
     if isinstance(error, LostUpdate):
         return Contention(str(error))
-    if isinstance(error, sqlite3.OperationalError):
-        code = error.sqlite_errorcode & _PRIMARY_CODE_MASK
-        if code in _BUSY_CODES:
-            return Contention(f"{path} was locked by another process for {BUSY_TIMEOUT_MS} ms")
-        return Unavailable(f"{path}: {error}")
-    return Refused(str(error))
+    if isinstance(error, _REFUSALS):
+        return Refused(str(error))
+    if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE_MASK in _BUSY_CODES:
+        return Contention(f"{path} was locked by another process for {BUSY_TIMEOUT_MS} ms")
+    return Unavailable(f"{path}: {error}")

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from app.db import Database
 from app.errors import NO_RETRY, MarketError, Retry
 from app.ledger.operations import GrantCredit, Operation, Outcome, PlaceHold
 from app.ledger.postgres_store import PostgresStore
 from app.ledger.sql_store import Contention, LedgerStore, Refused, Unavailable
 from app.ledger.sqlite_store import SqliteStore
+from app.logs import get_logger
 
 BATCH_MAX = 256
 QUEUE_MAX = 4096
@@ -29,7 +28,7 @@ ATTEMPTS_MAX = 6
 BACKOFF_S = 0.02
 BACKOFF_S_MAX = 1.0
 
-_log = structlog.get_logger()
+_log = get_logger("app.ledger")
 
 
 class LedgerBusy(MarketError):

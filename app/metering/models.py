@@ -69,7 +69,7 @@ class UsageEvent(SQLModel, table=True):
     finished_at_us: int = Field(sa_type=BigInteger)
     is_streamed: bool
     ending: str = Field(max_length=32)
-    finish_reason: str = Field(default="", max_length=32)
+    finish_reason: str = Field(default="", max_length=100)
     late_cause: str = Field(default="none", max_length=16)
     attempts: int = Field(default=1)
     tokens_input: int = Field(sa_type=BigInteger)
