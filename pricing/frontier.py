@@ -140,10 +140,9 @@ class Frontier:
         Raises:
             OutsideMeasuredRange: beyond the slowest or the fastest measured point.
         """
-        slack = X_TOLERANCE * abs(x)
-        if not self.low - slack <= x <= self.high + slack:
+        if not self.low * (1 - X_TOLERANCE) <= x <= self.high * (1 + X_TOLERANCE):
             raise OutsideMeasuredRange(x, self.low, self.high)
-        return next(candidate for candidate in self.points if candidate.tok_s_user >= x - slack)
+        return next(candidate for candidate in self.points if candidate.tok_s_user * (1 + X_TOLERANCE) >= x)
 
     def next_at_least(self, x: float) -> Candidate | None:
         """The slowest point of the frontier at least as fast as ``x``; None when there is none."""
