@@ -16,7 +16,7 @@ from celery.schedules import crontab
 from app.db import Database
 from app.settings import Settings
 
-TASK_MODULES: Final = ("app.ledger.tasks", "app.reconcile.tasks")
+TASK_MODULES: Final = ("app.ledger.tasks", "app.outbox.tasks", "app.reconcile.tasks")
 TASK_S_MAX: Final = 240.0
 """How long a task's work may take; enforced by :meth:`Runtime.run`, in every pool."""
 
@@ -25,6 +25,7 @@ VISIBILITY_S: Final = 900
 """A message taken but not acknowledged for so long is delivered again; longer than any task may run."""
 
 SWEEP_EVERY_S: Final = 15.0
+DELIVER_EVERY_S: Final = 10.0
 _RUNTIME: Final = "goodput_runtime"
 T = TypeVar("T")
 
@@ -105,6 +106,11 @@ def schedule() -> dict[str, dict[str, Any]]:
             "task": "ledger.sweep_holds",
             "schedule": SWEEP_EVERY_S,
             "options": {"expires": SWEEP_EVERY_S},
+        },
+        "deliver what is due": {
+            "task": "outbox.deliver",
+            "schedule": DELIVER_EVERY_S,
+            "options": {"expires": DELIVER_EVERY_S},
         },
         "reconcile": {"task": "reconcile.check", "schedule": crontab(minute=17, hour=3), "options": {"expires": 3600}},
     }
