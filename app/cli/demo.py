@@ -147,13 +147,32 @@ def offered(offer: DemoOffer, profiles: Iterable[Profile]) -> Deployment:
     raise LookupError(f"no shipped profile of {base} at {ISL}/{OSL} runs on {offer.deployment_id}")
 
 
-def emulated_document(offers: Mapping[str, tuple[DemoOffer, Deployment]], ports: Mapping[str, int]) -> dict[str, Any]:
+Curves = Mapping[str, tuple[DemoOffer, Deployment]]
+"""Offers and the load curves they follow, by offer id."""
+
+
+def curves(profiles: Iterable[Profile], providers: Iterable[str] | None = None) -> Curves:
+    """The demo's offers with their load curves; only those of ``providers``, where given.
+
+    Raises:
+        LookupError: a provider that the demo does not have.
+    """
+    known = {offer.provider_id for offer in OFFERS}
+    wanted = known if providers is None else set(providers)
+    if unknown := wanted - known:
+        raise LookupError(f"no demo provider {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    kept = tuple(profiles)
+    return {offer.id: (offer, offered(offer, kept)) for offer in OFFERS if offer.provider_id in wanted}
+
+
+def emulated_document(offers: Curves, ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, Any]:
     """What ``python -m providers.emulated`` is told: one entry per offer, on the port of its id."""
     return {
         "deployments": [
             {
                 "deployment_id": offer.id,
                 "model": offer.backend_model,
+                "host": host,
                 "port": ports[offer_id],
                 "context_max": CONTEXT_MAX,
                 "label": offer.label,
