@@ -1,7 +1,8 @@
 """A real PostgreSQL for tests that need one: one server a session, one empty database a test."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,12 +23,12 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
+def postgres_url(postgres_server: str) -> Iterator[str]:
     """URL of a database of its own, empty; dropped afterwards."""
     name = f"t{uuid4().hex}"
-    await _execute(postgres_server, f"CREATE DATABASE {name}")
+    asyncio.run(_execute(postgres_server, f"CREATE DATABASE {name}"))
     yield postgres_server.replace("/postgres?", f"/{name}?")
-    await _execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    asyncio.run(_execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 async def _execute(url: str, sql: str) -> None:

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 import asyncpg
-from sqlalchemy import JSON, String
+from sqlalchemy import JSON
 from sqlalchemy.dialects.postgresql import asyncpg as postgres
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -22,6 +22,7 @@ STATEMENT_S_MAX = 30.0
 CHAIN_LOCK = 0x6C65_6467_6572  # "ledger" in ASCII: one advisory lock guards the end of the chain
 
 _DIALECT = postgres.dialect()
+_TEXT = ("VARCHAR", "CHAR", "TEXT", "JSON")
 _PREPARE = (
     f"SET lock_timeout = {LOCK_WAIT_MS_MAX}",
     "SET synchronous_commit = on",
@@ -180,8 +181,8 @@ def _value(table: str, column: str) -> str:
 
 def _array_type(table: str, column: str) -> str:
     """Text of any kind travels as ``text``: a cast to ``varchar(n)`` would cut what the column should refuse."""
-    kind = columns_of(table)[column].type
-    return "text[]" if isinstance(kind, String | JSON) else f"{kind.compile(_DIALECT)}[]"
+    kind = columns_of(table)[column].type.compile(_DIALECT)
+    return "text[]" if kind.startswith(_TEXT) else f"{kind}[]"
 
 
 def _is_json(table: str, column: str) -> bool:
