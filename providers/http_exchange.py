@@ -38,6 +38,7 @@ class HttpExchange:
     __slots__ = (
         "_deadline",
         "_fault",
+        "_fed_bytes",
         "_header_bytes",
         "_headers",
         "_held",
@@ -68,6 +69,7 @@ class HttpExchange:
         self.is_complete = False
         self.is_reusable = False
         self._headers: dict[str, str] = {}
+        self._fed_bytes = 0
         self._header_bytes = 0
         self._is_answered = False
         self._parts: list[bytes] = []
@@ -144,9 +146,8 @@ class HttpExchange:
     def fed(self, size: int) -> None:
         """Takes note that ``size`` bytes went through the parser, and wakes the reader."""
         if not self._is_answered:
-            self._header_bytes += size
-            if self._header_bytes > self._limits.header_bytes_max:
-                self.fail(FaultKind.GARBAGE, f"headers of more than {self._limits.header_bytes_max} bytes")
+            self._fed_bytes += size
+            self._check_headers(self._fed_bytes)
         if self._tail_left >= 0:
             self._drain()
         elif self._held > self._limits.held_bytes_max and not self._is_paused and self.carrier is not None:
@@ -160,7 +161,7 @@ class HttpExchange:
             self.is_complete = True
         elif self._is_answered:
             self.fail(FaultKind.CLOSED_EARLY, "the connection closed in the middle of the answer")
-        elif self._header_bytes:
+        elif self._fed_bytes:
             self.fail(FaultKind.CLOSED_EARLY, "the connection closed within the answer's headers")
         else:
             self.fail(FaultKind.CLOSED_UNANSWERED, "the connection closed before an answer")
@@ -180,11 +181,13 @@ class HttpExchange:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keeps a header; a trailer, after the body, is of no use."""
         if not self._is_answered:
+            self._header_bytes += len(name) + len(value)
+            self._check_headers(self._header_bytes)
             self._headers[name.decode(HEADER_ENCODING).lower()] = value.decode(HEADER_ENCODING)
 
     def on_headers_complete(self) -> None:
         """Takes the status, unless it is an informational one that precedes the answer."""
-        if self._is_answered:
+        if self._is_answered or self._fault is not None:
             return
         status = self.parser.get_status_code()
         if status == SWITCHING_PROTOCOLS:
@@ -210,6 +213,10 @@ class HttpExchange:
             self.is_complete = True
 
     # Helpers.
+
+    def _check_headers(self, size: int) -> None:
+        if size > self._limits.header_bytes_max:
+            self.fail(FaultKind.GARBAGE, f"headers of more than {self._limits.header_bytes_max} bytes")
 
     def _is_ended_by_close(self) -> bool:
         return "content-length" not in self._headers and "transfer-encoding" not in self._headers

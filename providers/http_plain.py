@@ -102,7 +102,7 @@ class PlainTransport:
                 )
         except TimeoutError as error:
             raise HttpFault(
-                FaultKind.TIMED_OUT, f"no connection to {where.authority} within {connect_s:g} s"
+                FaultKind.CONNECT_TIMED_OUT, f"no connection to {where.authority} within {connect_s:g} s"
             ) from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that IDNA refuses
             raise HttpFault(FaultKind.REFUSED, f"no connection to {where.authority}: {error}") from error

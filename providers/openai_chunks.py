@@ -219,7 +219,7 @@ def text_bytes(text: object) -> int:
     return len(msgspec.json.encode(text))
 
 
-def error_words(error: object, depth: int = 3) -> str:
+def error_words(error: object, depth: int = 4) -> str:
     """What a backend's error says, from whichever of the usual shapes it has; empty when it has none.
 
     >>> error_words({"message": "no such model", "code": 404}), error_words("busy"), error_words(None)

@@ -143,13 +143,13 @@ class EventReader:
             self._fail(reported_error(self._provider_id, completion.error, data))
             return
         choices = completion.choices
+        if choices and (completion.id != self._response_id or completion.model != self._model):
+            self._identify(completion, data, chunks)
         if completion.usage is not None:
             self._note_usage(completion.usage, choices)
             if choices:
                 block = b"data: " + without_usage(data)
         if choices:
-            if completion.id != self._response_id or completion.model != self._model:
-                self._identify(completion, data, chunks)
             self._count(choices)
             self._passed.append(block)
 
