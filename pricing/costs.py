@@ -22,6 +22,8 @@ RESIDUAL_MAX = 0.2
 SCENARIOS_MIN = 3
 RATIO_ASSUMED = 4.0
 RATIO_MIN, RATIO_MAX = 2.0, 12.0
+RATIO_DECIMALS = 9
+"""A solver's last digits decide nothing: a ratio of 2 is not clipped for coming out as 1.9999999999."""
 CACHED_SHARE = 0.1
 """A cached read costs this share of a fresh input token; published figures run from 0.02 to 0.5."""
 CACHE_WRITE_SHARE = 1.0
@@ -160,7 +162,7 @@ def split_from(scenarios: Sequence[Scenario]) -> Split:
         return _by_ratio(asked, RATIO_ASSUMED, is_assumed=True)
     (input_s, output_s), norm = nnls(matrix, np.ones(len(matrix)))
     residual = float(norm) / len(matrix) ** 0.5
-    ratio = float(output_s / input_s) if input_s > 0 else float("inf")
+    ratio = round(float(output_s / input_s), RATIO_DECIMALS) if input_s > 0 else float("inf")
     if len(matrix) >= SCENARIOS_MIN and residual <= RESIDUAL_MAX and RATIO_MIN <= ratio <= RATIO_MAX:
         return Split("fit", float(input_s), float(output_s), ratio, residual=residual, classes=classes)
     return _by_ratio(asked, ratio, residual=residual, classes=classes)
