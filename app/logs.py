@@ -85,5 +85,10 @@ def _redacted(value: object) -> object:
 
 def _renderers(out: TextIO, *, as_json: bool) -> list[Any]:
     if as_json:
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        return [_TRACEBACKS, structlog.processors.JSONRenderer()]
+    return [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+
+
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # variables hold keys, cookies and prompts
+)

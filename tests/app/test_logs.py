@@ -78,6 +78,19 @@ def test_an_error_carries_its_traceback_as_data() -> None:
     assert raised["exc_type"] == "ValueError"
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_traceback_never_shows_what_variables_held(*, as_json: bool) -> None:
+    out = io.StringIO()
+    configure("info", as_json=as_json, stream=out)
+    try:
+        cookie = f"secret{'-of-the-session'}"
+        int(cookie and "no number")
+    except ValueError:
+        get_logger("x").exception("a.failed")
+    assert "ValueError" in out.getvalue()
+    assert "secret-of-the-session" not in out.getvalue()
+
+
 def test_pretty_lines_are_plain_when_no_terminal_reads_them() -> None:
     out = io.StringIO()
     configure("info", as_json=False, stream=out)
