@@ -1,0 +1,151 @@
+"""What operators do, each with its audit record in the same transaction; the JSON API and the console share it."""
+
+from enum import StrEnum
+from typing import Any
+
+from app.admin.desk import Desk
+from app.audit.service import Actor, Change, record
+from app.errors import MarketError
+from app.fleet.models import ProviderAccount
+from app.identity import service as identity
+from app.identity.credentials import Minted
+from app.identity.models import ApiKey, Customer
+from app.identity.service import OwnLimits
+from app.ledger.operations import Transfer
+from pricing.money import NanoUsd, format_usd
+
+
+class ProviderChanged(MarketError):
+    """Somebody else changed the provider since it was looked at."""
+
+    def __init__(self, provider_id: str, seen: int, version: int) -> None:
+        super().__init__(
+            412,
+            "provider_changed",
+            f"{provider_id} has changed since you looked at it (version {seen} then, {version} now); look again, then "
+            "decide",
+        )
+
+
+class ProviderState(StrEnum):
+    """What an operator can set a provider to."""
+
+    ENABLED = "enabled"
+    DRAINING = "draining"
+    DISABLED = "disabled"
+
+    @property
+    def deed(self) -> str:
+        """The change in the past tense."""
+        return "drained" if self is ProviderState.DRAINING else self.value
+
+
+async def set_provider_state(
+    desk: Desk, actor: Actor, provider_id: str, state: ProviderState, *, reason: str, version: int | None = None
+) -> ProviderAccount:
+    """Enables, drains or disables a provider with all its deployments; gateways follow within a second.
+
+    Raises:
+        UnknownSubject: there is no such provider.
+        ProviderChanged: its version is not the one that was looked at.
+    """
+    now_us = desk.now_us()
+    async with desk.database.writing() as session:
+        account = await session.get(ProviderAccount, provider_id)
+        if account is None:
+            raise identity.UnknownSubject("provider", provider_id)
+        if version is not None and account.version != version:
+            raise ProviderChanged(provider_id, version, account.version)
+        before = account.state
+        if before != state:
+            account.state, account.version, account.updated_at_us = state.value, account.version + 1, now_us
+            change = Change(
+                f"provider.{state.deed}",
+                f"provider:{provider_id}",
+                before={"state": before},
+                after={"state": state.value},
+                reason=reason,
+            )
+            await record(session, actor, change, now_us)
+    return account
+
+
+async def create_customer(desk: Desk, actor: Actor, name: str, email: str, limits: OwnLimits) -> Customer:
+    """Adds a customer."""
+    now_us = desk.now_us()
+    async with desk.database.writing() as session:
+        customer = await identity.create_customer(session, name, now_us, email=email, limits=limits)
+        after = {"name": customer.name, "email": customer.email, **_limits(customer)}
+        await record(session, actor, Change("customer.created", f"customer:{customer.id}", after=after), now_us)
+    return customer
+
+
+async def freeze_customer(desk: Desk, actor: Actor, customer_id: str, reason: str, *, is_frozen: bool) -> Customer:
+    """Stops a customer's new requests, or allows them again."""
+    async with desk.database.writing() as session:
+        before = (await identity.customer_by_id(session, customer_id)).is_frozen
+        customer = await identity.freeze_customer(session, customer_id, is_frozen=is_frozen)
+        change = Change(
+            "customer.frozen" if is_frozen else "customer.unfrozen",
+            f"customer:{customer_id}",
+            before={"is_frozen": before},
+            after={"is_frozen": is_frozen},
+            reason=reason,
+        )
+        await record(session, actor, change, desk.now_us())
+    desk.authenticator.forget_all()
+    return customer
+
+
+async def create_key(
+    desk: Desk, actor: Actor, customer_id: str, label: str, limits: OwnLimits
+) -> tuple[ApiKey, Minted]:
+    """Adds a key to a customer; its secret is in the answer and nowhere else."""
+    now_us = desk.now_us()
+    async with desk.database.writing() as session:
+        key, minted = await identity.create_key(session, customer_id, label, now_us, limits=limits)
+        after = {"customer_id": customer_id, "label": key.label, "prefix": key.prefix, **_limits(key)}
+        await record(session, actor, Change("key.created", f"key:{key.id}", after=after), now_us)
+    return key, minted
+
+
+async def revoke_key(desk: Desk, actor: Actor, key_id: str, reason: str) -> ApiKey:
+    """Ends a key; revoking it again changes nothing and is not recorded again."""
+    now_us = desk.now_us()
+    async with desk.database.writing() as session:
+        key = await identity.revoke_key(session, key_id, now_us)
+        if key.revoked_at_us == now_us:
+            change = Change(
+                "key.revoked",
+                f"key:{key_id}",
+                before={"revoked_at_us": None, "prefix": key.prefix, "label": key.label},
+                after={"revoked_at_us": now_us},
+                reason=reason,
+            )
+            await record(session, actor, change, now_us)
+    desk.authenticator.forget_key(key.secret_sha256)
+    return key
+
+
+async def grant_credit(
+    desk: Desk, actor: Actor, customer_id: str, amount: NanoUsd, *, reason: str, idem: str
+) -> Transfer:
+    """Gives a customer credit, once per ``idem``.
+
+    The ledger commits on its own, so the intent is recorded before it and the deed after it: whatever happens between,
+    the log has the one and the journal the other.
+    """
+    words = {"amount_usd": format_usd(amount), "idempotency_key": idem}
+    subject = f"customer:{customer_id}"
+    async with desk.database.writing() as session:
+        await identity.customer_by_id(session, customer_id)
+        await record(session, actor, Change("credit.asked", subject, after=words, reason=reason), desk.now_us())
+    transfer = await desk.ledger.grant(customer_id, amount, reason, idem)
+    async with desk.database.writing() as session:
+        done = {**words, "transaction": transfer.txn_id}
+        await record(session, actor, Change("credit.granted", subject, after=done, reason=reason), desk.now_us())
+    return transfer
+
+
+def _limits(owner: Customer | ApiKey) -> dict[str, Any]:
+    return {"rpm": owner.rpm, "tpm": owner.tpm, "concurrency": owner.concurrency}

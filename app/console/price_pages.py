@@ -1,0 +1,113 @@
+"""Pages about prices: the frontier they come from, and the books they stand in."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from litestar import Response, get
+
+from app.admin import repository
+from app.admin.desk import Economics
+from app.console.books import book_cards
+from app.console.guard import HttpRequest
+from app.console.site import Site
+from app.identity.service import UnknownSubject
+from pricing.pricebook import PriceBook
+from pricing.profiles import LengthClass, ProfileError
+
+if TYPE_CHECKING:
+    from app.console.frontier import Picture
+
+HERE = "/console/frontier"
+
+
+@get("/frontier", name="console.frontier", include_in_schema=False)
+async def frontier_page(request: HttpRequest, site: Site) -> Response[str]:
+    """What was measured, its envelope, and where the tiers on sale lie on it."""
+    asked = {name: request.query_params.get(name, "")[:200] for name in ("model", "lengths", "y")}
+    try:
+        economics = await site.economics()
+    except (ProfileError, ValueError) as error:
+        return site.page(request, "frontier.html", HERE, {**_NOTHING, "problem": f"a profile cannot be read: {error}"})
+    context = await asyncio.to_thread(frontier_context, economics, site.live_book(), asked)
+    return site.page(request, "frontier.html", HERE, context)
+
+
+_NOTHING: dict[str, Any] = {
+    "models": (),
+    "model": "",
+    "classes": (),
+    "lengths": "",
+    "yields": (),
+    "chosen": "",
+    "drawing": None,
+    "chart": "",
+    "sources": {},
+}
+
+
+def frontier_context(economics: Economics, book: PriceBook | None, asked: dict[str, str]) -> dict[str, Any]:
+    """What the page shows; runs in a thread, for it interpolates and sorts thousands of points."""
+    from app.console import frontier  # noqa: PLC0415 (it loads scipy, which the gateway does without)
+    from pricing.candidates import FrontierError  # noqa: PLC0415 (with it)
+
+    models = frontier.models_measured(economics)
+    default = frontier.default_choice(economics, book)
+    if default is None:
+        return _NOTHING
+    model = asked["model"] if asked["model"] in models else default[0]
+    classes = frontier.classes_measured(economics, model)
+    lengths = _class_of(asked["lengths"], classes) or (default[1] if model == default[0] else classes[0])
+    chosen = frontier.Yield(asked["y"]) if asked["y"] in set(frontier.Yield) else frontier.Yield.PER_USD
+    context: dict[str, Any] = {
+        "models": models,
+        "model": model,
+        "classes": classes,
+        "lengths": str(lengths),
+        "yields": tuple(frontier.Yield),
+        "chosen": chosen,
+        "drawing": None,
+        "chart": "",
+        "sources": {},
+    }
+    try:
+        drawing: Picture = frontier.picture(economics, book, model, lengths, chosen)
+    except FrontierError as error:
+        return {**context, "problem": str(error)}
+
+    chart = frontier.chart_document(drawing, economics.sources)
+    return {**context, "drawing": drawing, "chart": chart, "sources": economics.sources}
+
+
+def _class_of(text: str, classes: tuple[LengthClass, ...]) -> LengthClass | None:
+    return next((lengths for lengths in classes if str(lengths) == text), None)
+
+
+@get("/prices", name="console.prices", include_in_schema=False)
+async def prices(request: HttpRequest, site: Site) -> Response[str]:
+    """The book in force: promises, rates, costs and margins; and the books before it."""
+    return await _book_page(request, site, site.live_book())
+
+
+@get("/prices/{book_id:str}", name="console.price_book", include_in_schema=False)
+async def price_book_page(request: HttpRequest, site: Site, book_id: str) -> Response[str]:
+    """A book that was in force once, or will be."""
+    book = await site.desk.shelf.find(book_id)
+    if book is None:
+        raise UnknownSubject("price book", book_id)
+    return await _book_page(request, site, book)
+
+
+async def _book_page(request: HttpRequest, site: Site, book: PriceBook | None) -> Response[str]:
+    async with site.desk.database.reading() as session:
+        published = await repository.price_books(session)
+    live = site.live_book()
+    context = {
+        "book": book,
+        "live_id": None if live is None else live.id,
+        "models": () if book is None else book_cards(book),
+        "published": published,
+    }
+    return site.page(request, "prices.html", "/console/prices", context)
+
+
+HANDLERS = [frontier_page, prices, price_book_page]

@@ -1,0 +1,352 @@
+"""A market with a history, for looking at it: real database, ledger, price book and receipts; invented traffic.
+
+Run it to look around: ``python -m tests.app.console.seeded_market DIR PORT``.
+"""
+
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import uvicorn
+from argon2 import PasswordHasher
+from litestar import Litestar
+from sqlmodel import SQLModel
+
+from app import clock
+from app.admin.desk import Desk
+from app.audit.service import Actor
+from app.catalog.book_cache import BookShelf
+from app.catalog.service import publish_book
+from app.console.routes import console_routes
+from app.db import Database
+from app.fleet.models import DeploymentRow, ProviderAccount
+from app.gateway.tiers import WORD_OF_TIER
+from app.identity.auth import Authenticator
+from app.identity.ids import time_ordered_id
+from app.identity.passwords import Passwords
+from app.identity.roles import Role
+from app.identity.service import create_admin_token, create_customer, create_key, create_operator
+from app.identity.session_store import SessionStore
+from app.ledger.holds import HoldRequest, LateCause, PreparedRow, Settlement
+from app.ledger.service import Ledger
+from app.ledger.writer import LedgerWriter
+from app.logs import configure
+from app.metering.delivery import Delivery
+from app.metering.timeline_codec import encode
+from app.settings import Settings
+from pricing.derive import derive_cards
+from pricing.goodput import grade
+from pricing.hardware import hardware_costs
+from pricing.money import half_even_to_nano, usd
+from pricing.pricebook import PriceBook, RateCard, price_book
+from pricing.profiles import cleaned
+from pricing.rating import Ending, quote, rate
+from pricing.shipped import shipped_profiles
+from pricing.slo import Tier
+from pricing.usage import Usage
+from scheduler.breaker import BreakerState
+from scheduler.fleet import Fleet, Load, OfferId
+
+EMAIL, PASSWORD = "ops@example.com", "correct horse battery"
+MODEL = "gpt-oss-120b"
+HOSTILE = '<img src=x onerror="document.title=1"> & Co'
+CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+US = 1_000_000
+SYSTEM = Actor("system", "test")
+_NS = 1_000
+
+
+@dataclass
+class StillFleet:
+    """A fleet that stands as it was put."""
+
+    fleet: Fleet = field(default_factory=lambda: Fleet(offers={}))
+    breakers: dict[str, BreakerState] = field(default_factory=dict[str, BreakerState])
+
+    def breaker_state(self, offer_id: OfferId, now_us: int) -> BreakerState:
+        del now_us
+        return self.breakers.get(offer_id, BreakerState.CLOSED)
+
+
+@dataclass(frozen=True)
+class Sale:
+    """One request to invent.
+
+    Attributes:
+        slow: how many times slower than promised its tokens come.
+    """
+
+    tier: Tier
+    customer_id: str
+    finished_at_us: int
+    tokens: int = 120
+    input_tokens: int = 900
+    slow: float = 0.5
+    ttft_share: float = 0.5
+    ending: Ending = Ending.STOP
+    provider_id: str = "cluster-b200"
+    is_streamed: bool = True
+    model: str = MODEL
+
+
+def make_desk(data_dir: Path) -> tuple[Desk, LedgerWriter]:
+    """The rooms of a market, not yet opened."""
+    settings = Settings(data_dir=data_dir)
+    database = Database(settings.database_dsn)
+    writer = LedgerWriter(database)
+    desk = Desk(
+        settings=settings,
+        database=database,
+        shelf=BookShelf(database),
+        live_fleet=StillFleet(),
+        ledger=Ledger(writer),
+        authenticator=Authenticator(database, settings),
+        browsers=SessionStore(database, Passwords(CHEAP)),
+    )
+    return desk, writer
+
+
+async def open_market(desk: Desk, writer: LedgerWriter) -> None:
+    """An empty market: tables and one operator; no customer, provider or book."""
+    async with desk.database.engine.begin() as connection:
+        await connection.run_sync(SQLModel.metadata.create_all)
+    await add_operator(desk, EMAIL, Role.ADMIN)
+    await writer.start()
+
+
+async def add_operator(desk: Desk, email: str, role: Role) -> str:
+    """An operator who signs in with :data:`PASSWORD`; answers a token of theirs."""
+    async with desk.database.writing() as session:
+        operator = await create_operator(session, email, Passwords(CHEAP).hash(PASSWORD), role, desk.now_us())
+        _, minted = await create_admin_token(session, operator.id, "test", desk.now_us())
+    return minted.secret
+
+
+def cards_of_the_shipped_profiles() -> tuple[RateCard, ...]:
+    return derive_cards(MODEL, MODEL, cleaned(shipped_profiles()), hardware_costs("hyperscaler"))
+
+
+async def publish(desk: Desk, cards: tuple[RateCard, ...] | None = None) -> PriceBook:
+    """Puts a book of the shipped profiles' prices in force."""
+    now_us = desk.now_us()
+    book = price_book(clock.from_us(now_us) - timedelta(days=1), cards or cards_of_the_shipped_profiles())
+    async with desk.database.writing() as session:
+        await publish_book(session, book, SYSTEM, "first prices", now_us)
+    shelf = desk.shelf
+    assert isinstance(shelf, BookShelf)
+    await shelf.refresh()
+    return book
+
+
+async def add_provider(desk: Desk, provider_id: str, **more: Any) -> None:
+    """Registers a provider with one deployment of every tier."""
+    now_us = desk.now_us()
+    row: dict[str, Any] = {
+        "kind": "gpu_cluster",
+        "model": MODEL,
+        "is_emulated": True,
+        "label": "emulated from a measured profile",
+        "tiers": ["premium", "standard", "bulk"],
+        "concurrency_max": 64,
+        **more,
+    }
+    deployment = DeploymentRow(
+        id=f"{provider_id}/{provider_id}-fp4",
+        provider_id=provider_id,
+        deployment_id=f"{provider_id}-fp4",
+        base_url="http://127.0.0.1:9",
+        backend_model=row["model"],
+        speed={},
+        context_max=131_072,
+        cost_input=20_000,
+        cost_cached=2_000,
+        cost_cache_write=20_000,
+        cost_output=90_000,
+        capabilities=["streaming"],
+        created_at_us=now_us,
+        updated_at_us=now_us,
+        **row,
+    )
+    async with desk.database.writing() as session:
+        name = provider_id.replace("-", " ").title()
+        session.add(ProviderAccount(id=provider_id, name=name, created_at_us=now_us, updated_at_us=now_us))
+        await session.flush()
+        session.add(deployment)
+
+
+async def sell(desk: Desk, book: PriceBook, sale: Sale, random: Random) -> str:
+    """Delivers, grades, rates and settles one request as the gateway would; answers its id."""
+    ladder = book.ladder(sale.model, sale.tier)
+    assert ladder is not None
+    card = book.cards[sale.model, sale.tier]
+    delivery = Delivery(is_streamed=sale.is_streamed)
+    pace_us = card.rung.slo.tpot_us or 12_000
+    at_us = min(card.rung.slo.ttft_us, 20_000_000) * sale.ttft_share
+    for _ in range(sale.tokens):
+        delivery.record(int(at_us * _NS), content_bytes=4)
+        at_us += pace_us * sale.slow * random.uniform(0.7, 1.3)
+    timeline = delivery.timeline(sale.tokens)
+    usage = Usage(input=sale.input_tokens, cached=sale.input_tokens // 3, output=sale.tokens)
+    charge = rate(ladder, usage, grade(timeline, ladder), sale.ending)
+    took_us = timeline.at_us[-1] if timeline.at_us else 40_000
+    bound = quote(ladder, 2 * sale.input_tokens, 2 * sale.tokens)
+    request_id = time_ordered_id("gen", sale.finished_at_us - took_us, random.randbytes(10)).replace("gen_", "gen-")
+    cost = half_even_to_nano(card.cost.input_pico(usage) + card.cost.output_pico(usage.output))
+    row: dict[str, Any] = {
+        "request_id": request_id,
+        "customer_id": sale.customer_id,
+        "key_id": "key_x",
+        "model": sale.model,
+        "tier_asked": sale.tier.value,
+        "tier_served": sale.tier.value,
+        "service_tier": WORD_OF_TIER[sale.tier],
+        "provider_id": sale.provider_id,
+        "offer_id": f"{sale.provider_id}/{sale.provider_id}-fp4",
+        "deployment_id": f"{sale.provider_id}-fp4",
+        "is_emulated": True,
+        "price_book_id": book.id,
+        "requested_at_us": sale.finished_at_us - took_us,
+        "admitted_at_us": sale.finished_at_us - took_us + 800,
+        "placed_at_us": sale.finished_at_us - took_us + 4_000,
+        "first_token_at_us": sale.finished_at_us - took_us + timeline.at_us[0] if timeline.at_us else None,
+        "finished_at_us": sale.finished_at_us,
+        "is_streamed": sale.is_streamed,
+        "ending": sale.ending.value,
+        "finish_reason": "stop" if sale.ending.is_billable else "error",
+        "late_cause": (LateCause.PROVIDER if charge.adjustment else LateCause.NONE).value,
+        "attempts": 1,
+        "tokens_input": usage.input,
+        "tokens_cached": usage.cached,
+        "tokens_cache_write": 0,
+        "tokens_output": usage.output,
+        "tokens_reasoning": 0,
+        "tokens_good": grade(timeline, ladder).tokens_good,
+        "is_attained": grade(timeline, ladder).attained and sale.ending.is_billable,
+        "timeline": encode(timeline),
+        "lines": [
+            {
+                "tier": line.tier.value,
+                "input": line.input.input,
+                "cached": line.input.cached,
+                "cache_write": line.input.cache_write,
+                "output": line.tokens_output,
+                "amount": line.amount,
+            }
+            for line in charge.lines
+        ],
+        "gross": charge.gross,
+        "adjustment": charge.adjustment,
+        "net": charge.net,
+        "cost": cost,
+        "quote_ceiling": bound.ceiling,
+        "held": bound.ceiling,
+        "usage_source": "provider",
+        "explanation": {"headroom_ms": 41, "value": "cheapest that keeps the promise"},
+    }
+    await desk.ledger.hold(
+        HoldRequest(
+            id=request_id,
+            customer_id=sale.customer_id,
+            amount=bound.ceiling,
+            ceiling=bound.ceiling,
+            price_book_id=book.id,
+            model=sale.model,
+            tier=sale.tier.value,
+            created_at_us=sale.finished_at_us - took_us,
+            expires_at_us=clock.now_us() + 600 * US,
+        )
+    )
+    await desk.ledger.settle(
+        Settlement(
+            hold_id=request_id,
+            customer_id=sale.customer_id,
+            price_book_id=book.id,
+            model=sale.model,
+            charge=charge,
+            cost=cost,
+            provider_id=sale.provider_id,
+            is_owned=True,
+            late_cause=LateCause(row["late_cause"]),
+            booked_at_us=sale.finished_at_us,
+            rows=(PreparedRow("usage_event", row),),
+        )
+    )
+    return request_id
+
+
+async def add_customer(desk: Desk, name: str, credit_usd: str = "250") -> str:
+    """A customer with a key and credit."""
+    async with desk.database.writing() as session:
+        customer = await create_customer(session, name, desk.now_us(), email="buyer@example.com")
+        await create_key(session, customer.id, "production", desk.now_us())
+    await desk.ledger.grant(customer.id, usd(credit_usd), "opening credit", f"open:{customer.id}")
+    return customer.id
+
+
+async def with_a_history(desk: Desk, sales: int = 160, seed: int = 7) -> None:
+    """Customers, providers, a book, and the last hour's trade."""
+    random = Random(seed)  # noqa: S311 (invented traffic)
+    book = await publish(desk)
+    customers = [await add_customer(desk, name) for name in ("Northwind Research", "Blue Harbor AI", HOSTILE)]
+    for provider_id, more in _PROVIDERS.items():
+        await add_provider(desk, provider_id, **more)
+    now_us = desk.now_us()
+    for number in range(sales):
+        tier = random.choices(list(Tier), weights=(3, 5, 2))[0]
+        finished_at_us = now_us - random.randrange(int(0.02 * US), 55 * 60 * US)
+        sale = Sale(
+            tier=tier,
+            customer_id=random.choice(customers),
+            finished_at_us=finished_at_us,
+            tokens=random.randrange(40, 600),
+            input_tokens=random.randrange(200, 6_000),
+            slow=random.choice((0.5, 0.6, 0.8)) if number % 29 else 1.6,
+            ending=Ending.STOP if number % 41 else Ending.PROVIDER_ERROR,
+            provider_id=random.choice(("cluster-b200", "cluster-b200", "cluster-h100", "wafer-1")),
+        )
+        await sell(desk, book, sale, random)
+    fleet = desk.live_fleet
+    assert isinstance(fleet, StillFleet)
+    loads = {"cluster-b200": 14, "cluster-h100": 31, "wafer-1": 2}
+    fleet.fleet = replace(
+        fleet.fleet, loads={OfferId(f"{name}/{name}-fp4"): Load(in_flight=busy) for name, busy in loads.items()}
+    )
+
+
+_PROVIDERS: Mapping[str, Mapping[str, Any]] = {
+    "cluster-b200": {"concurrency_max": 96},
+    "cluster-h100": {"concurrency_max": 48, "tiers": ["standard", "bulk"]},
+    "wafer-1": {
+        "kind": "wafer_scale",
+        "concurrency_max": 16,
+        "tiers": ["premium"],
+        "label": "emulated, declared speed",
+    },
+    "tuned-1": {"kind": "tuned", "model": "acme/support-tuned", "concurrency_max": 8, "tiers": ["standard"]},
+}
+
+
+def application(data_dir: Path, *, has_history: bool = True) -> Litestar:
+    """The console and the JSON API over a market with a history."""
+    desk, writer = make_desk(data_dir)
+
+    @asynccontextmanager
+    async def running(_: Litestar) -> AsyncGenerator[None]:
+        await open_market(desk, writer)
+        if has_history:
+            await with_a_history(desk)
+        yield
+        await writer.close()
+        await desk.database.close()
+
+    return Litestar(route_handlers=[*console_routes(desk)], lifespan=[running], openapi_config=None)
+
+
+if __name__ == "__main__":
+    configure("info", as_json=False)
+    uvicorn.run(application(Path(sys.argv[1])), port=int(sys.argv[2]), log_level="warning")
