@@ -11,8 +11,8 @@ A window (bulk) promises only when the last token comes: ``TTFT̂ + (osl − 1) 
 
 A job may wait when room is expected in time. Requests leave an offer with n running every S / n, S being a typical
 answer there, so that falling from n to m takes ``S · ln((n + ½) / (m + ½))`` on average, and every job that claims the
-offer before this one adds ``S / m``. Time cannot be waited for: a queue of prompts shrinks no faster than the
-promise does.
+offer before this one adds ``S / m``, or more where better tiers take most of what comes free. Time cannot be waited
+for: a queue of prompts shrinks no faster than the promise does.
 """
 
 import math
@@ -58,6 +58,11 @@ class Ask:
     def tier(self) -> Tier:
         """The tier served."""
         return self.job.ladder.rungs[self.index].tier
+
+    @property
+    def token_pico(self) -> float:
+        """The same per output token."""
+        return self.price_pico / max(1, self.job.output_tokens)
 
     @property
     def price_pico(self) -> int:
@@ -175,10 +180,12 @@ class Crowd:
     Attributes:
         answer_tokens: typical output tokens of an answer of this model.
         ahead: by offer, the waiting jobs that claim it before this one.
+        share: the part of the room that comes free which this job's tier may expect.
     """
 
     answer_tokens: float
     ahead: Mapping[OfferId, int]
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +230,13 @@ def prospect(rows: Sequence[Row], ask: Ask, view: LoadView, crowd: Crowd) -> Pro
 
 def drain(row: Row, load: Load, room_for: int, crowd: Crowd) -> float:
     """Expected µs until the job finds room on an offer, after those who claim it before; infinite when never."""
-    if room_for < 1:
+    places_shared = room_for * crowd.share
+    if room_for < 1 or places_shared <= 0:
         return math.inf
     running = min(load.in_flight, row.concurrency[-1])
     answer_us = crowd.answer_tokens * row.tpot_at(max(1, running))
     falling = math.log((running + 0.5) / (room_for - 0.5)) if running >= room_for else 0.0
-    return answer_us * (falling + crowd.ahead.get(row.id, 0) / room_for)
+    return answer_us * (falling + crowd.ahead.get(row.id, 0) / places_shared)
 
 
 def could_alone(row: Row, ask: Ask) -> bool:
@@ -240,10 +248,16 @@ def could_alone(row: Row, ask: Ask) -> bool:
     )
 
 
-def least_drain_us(rows: Sequence[Row], ask: Ask, view: LoadView, crowd: Crowd) -> float:
-    """Expected µs until the first of the offers has room for the job; infinite when none will."""
-    waits = (drain(row, load, _room_for(row, ask, load, view), crowd) for row in rows for load in (view.load(row.id),))
-    return min(waits, default=math.inf)
+def next_chance_us(rows: Sequence[Row], ask: Ask, view: LoadView, crowd: Crowd) -> float:
+    """Expected µs until a request like this one, made afresh, would find room and time; infinite when never."""
+    fresh_us = ask.job.ladder.rungs[ask.index].slo.ttft_us * (1.0 - ask.policy.margin)
+
+    def wait_us(row: Row) -> float:
+        load = view.load(row.id)
+        late_us = _alone_us(row, ask) + _ahead_us(row, load) - fresh_us
+        return max(drain(row, load, _room_for(row, ask, load, view), crowd), late_us)
+
+    return min(map(wait_us, rows), default=math.inf)
 
 
 def _alone_us(row: Row, ask: Ask) -> float:

@@ -24,6 +24,8 @@ class Row:
         room: the most requests that this tier may bring it to; within what was measured.
         in_flight_max: the largest load at which the promised time per token holds with its margin; 1 where it holds
             alone without the margin; 0 where it does not even then. A window leaves it at ``room``.
+        places: the most requests of this tier that it takes: the smaller of both.
+        pace: output tokens per µs that so many requests are given together.
         ttft_base_us: calibrated µs to a first token, beyond the prefill.
         prompt_token_us: calibrated µs per prompt token.
         tpot_us: calibrated µs per output token at each load in ``concurrency``. Shape (points,).
@@ -37,6 +39,8 @@ class Row:
     context_max: int
     room: int
     in_flight_max: int
+    places: int
+    pace: float
     ttft_base_us: float
     prompt_token_us: float
     concurrency: tuple[int, ...]
@@ -58,13 +62,18 @@ def row(offer: Offer, rung: Rung, calibration: Calibration, policy: Policy) -> R
     curve = offer.speed
     tpot_us = tuple(calibration.tpot * measured_us for measured_us in curve.tpot_us)
     cap = min(offer.concurrency_max, curve.concurrency_measured)
+    in_flight_max = cap if rung.slo.is_window else min(cap, _tolerated(curve.concurrency, tpot_us, rung.slo, policy))
+    room = _room(offer, rung.tier, cap, policy)
+    places = min(room, in_flight_max)
     return Row(
         offer=offer,
         id=offer.id,
         calibration=calibration,
         context_max=offer.context_max,
-        room=_room(offer, rung.tier, cap, policy),
-        in_flight_max=cap if rung.slo.is_window else min(cap, _tolerated(curve.concurrency, tpot_us, rung.slo, policy)),
+        room=room,
+        in_flight_max=in_flight_max,
+        places=places,
+        pace=places / interpolated(curve.concurrency, tpot_us, places) if places > 0 else 0.0,
         ttft_base_us=calibration.ttft * curve.ttft_base_us,
         prompt_token_us=calibration.ttft * prompt_token_us(curve),
         concurrency=curve.concurrency,

@@ -19,11 +19,12 @@ from random import Random
 from scheduler import refusals
 from scheduler.admission import Ask
 from scheduler.fleet import Fleet, Load, OfferId
-from scheduler.jobs import Capability, Job, JobId
+from scheduler.jobs import Job, JobId
+from scheduler.lines import Waiting
 from scheduler.placement import Admit, Candidate, Dispatch, Refuse, Wait
 from scheduler.placer import Placer
 from scheduler.policy import DEFAULT_POLICY, Policy
-from scheduler.queues import JobQueue, Turns, Waiting
+from scheduler.queues import JobQueue, Turns
 
 
 class UnknownJob(LookupError):
@@ -77,6 +78,7 @@ class Dispatcher:
         _check(job)
         self.on_withdrawn(job.id)
         self._placer.view.see(fleet, now_us)
+        self._placer.expect(job, now_us)
         return self._decide(job, now_us)
 
     def on_leased(self, job_id: JobId, offer_id: OfferId, loads: Mapping[OfferId, Load], now_us: int) -> Dispatch:
@@ -127,7 +129,7 @@ class Dispatcher:
         commands: list[Admit | Refuse] = [*self._shed.values(), *self._refuse_unanswered(now_us)]
         self._shed.clear()
         commands += self._serve_waiting(now_us)
-        for item in [item for item in self._queue if item.is_hopeless or now_us > item.until_us]:
+        for item in self._queue.lost(now_us):
             command = self._give_up(item, now_us)
             if not isinstance(command, Wait):
                 commands.append(command)
@@ -135,7 +137,7 @@ class Dispatcher:
 
     def next_tick_us(self, now_us: int) -> int | None:
         """When ``on_tick`` is due; None while nothing depends on time."""
-        if self._shed or any(item.is_hopeless for item in self._queue):
+        if self._shed or self._queue.has_hopeless:
             return now_us
         moments: list[int] = []
         if len(self._queue):
@@ -174,20 +176,20 @@ class Dispatcher:
         return admit
 
     def _wait_or_refuse(self, ask: Ask, denials: int) -> Wait | Refuse:
-        ahead = self._queue.claims(ask.job.model, ask.tier.rank)
+        ahead = self._queue.ahead(ask.job.model, ask.tier, ask.job.customer_id)
         hope = self._placer.later(ask, ahead)
         if hope is None or not self._make_place(ask):
             return self._placer.refuse(ask, ahead, is_queue_full=hope is not None)
         if not len(self._queue):
             self._ticked_us = ask.now_us
-        self._queue.push(Waiting(ask.job, ask.index, hope.until_us, hope.offer_id, denials))
+        self._queue.push(Waiting(ask.job, ask.index, hope.until_us, hope.offer_id, ask.price_pico, denials))
         return Wait(ask.job, hope.until_us)
 
     def _make_place(self, ask: Ask) -> bool:
-        """Whether one more job may wait, if need be after shedding the newest of a lower tier."""
+        """Whether one more job may wait, if need be after shedding one that would be served later."""
         if not self._queue.is_full:
             return True
-        victim = self._queue.newest_below(ask.tier)
+        victim = self._queue.place_for(ask.job.model, ask.tier, ask.job.customer_id)
         if victim is None:
             return False
         self._shed[victim.job.id] = refusals.shed(victim.job, len(self._queue), self._policy, self._rng)
@@ -200,43 +202,36 @@ class Dispatcher:
     def _serve_line(self, model: str, now_us: int) -> list[Admit]:
         """Tries the jobs that wait for one model, in order; those of a kind that found no room are not tried again."""
         admits: list[Admit] = []
-        full: set[tuple[int, frozenset[Capability]]] = set()
         turns = self._queue.turns(model)
-        tries = 0
-        while tries < self._policy.tries_max and len(self._admitted) < self._policy.admitted_max:
+        for _ in range(self._policy.tries_max):
             item = turns.next()
-            if item is None:
+            if item is None or len(self._admitted) >= self._policy.admitted_max:
                 break
-            kind = (item.tier.rank, item.job.needs)
-            if kind in full or item.is_hopeless:
-                continue
-            tries += 1
-            admit, had_room = self._try_waiting(item, turns, now_us)
-            if admit is not None:
-                admits.append(admit)
-            elif not had_room:
-                full.add(kind)
+            if not self._queue.is_hopeless(item):
+                admits += self._try_waiting(item, turns, now_us)
         return admits
 
-    def _try_waiting(self, item: Waiting, turns: Turns, now_us: int) -> tuple[Admit | None, bool]:
+    def _try_waiting(self, item: Waiting, turns: Turns, now_us: int) -> list[Admit]:
         job = item.job
-        claimed = () if turns.is_due(item) else self._queue.claims(job.model, item.tier.rank - 1)
+        claimed = None if turns.is_due(item) else self._queue.claimed_above(job.model, item.tier)
         turns.tried(item)
         ask = self._placer.ask(job, item.index, now_us)
         found = self._placer.now(ask, claimed)
         if found.candidates:
             self._queue.pop(job.id)
-            return self._admit(ask, found.candidates, item.denials), True
+            return [self._admit(ask, found.candidates, item.denials)]
+        if not found.had_room:
+            turns.skip(item.kind)
         self._look_ahead(item, ask)
-        return None, found.had_room
+        return []
 
     def _look_ahead(self, item: Waiting, ask: Ask) -> None:
-        """Gives a waiting job up that cannot be in time any more; moves its claim off an offer that was shut."""
-        hope = self._placer.later(ask, self._queue.claims(ask.job.model, item.tier.rank - 1))
+        """Gives a waiting job up that could not be in time any more; moves its claim off an offer that was shut."""
+        hope = self._placer.still(ask)
         if hope is None:
-            item.is_hopeless = True
+            self._queue.give_up(item)
         elif not self._placer.is_open(ask, item.claim):
-            self._queue.claim(item, hope.offer_id)
+            self._queue.move_claim(item, hope.offer_id)
 
     def _give_up(self, item: Waiting, now_us: int) -> Admit | Wait | Refuse:
         """Decides about a waiting job that cannot be in time any more at the rung it waited for."""
@@ -245,7 +240,8 @@ class Dispatcher:
         if job.downgrade_allowed and item.index + 1 < len(job.ladder.rungs):
             return self._decide(job, now_us, item.denials, item.index + 1)
         ask = self._placer.ask(job, item.index, now_us)
-        return self._placer.refuse(ask, self._queue.claims(job.model, item.tier.rank), is_queue_full=False)
+        ahead = self._queue.ahead(job.model, item.tier, job.customer_id)
+        return self._placer.refuse(ask, ahead, is_queue_full=False)
 
     def _refuse_unanswered(self, now_us: int) -> list[Refuse]:
         before_us = now_us - self._policy.answer_us_max

@@ -34,11 +34,16 @@ class VirtualCounters:
         if len(self._served) > self._customers_max:
             self._forget_the_least()
 
+    def lifted(self, customer_id: str) -> int:
+        """The counter with which a customer would wait."""
+        if customer_id in self._waiting:
+            return self.served(customer_id)
+        least = min((self.served(other) for other in self._waiting), default=self._last_left)
+        return max(self.served(customer_id), least)
+
     def joins(self, customer_id: str) -> None:
         """A job of the customer starts to wait; the first one lifts the counter."""
-        if customer_id not in self._waiting:
-            least = min((self.served(other) for other in self._waiting), default=self._last_left)
-            self._served[customer_id] = max(self.served(customer_id), least)
+        self._served[customer_id] = self.lifted(customer_id)
         self._waiting[customer_id] = self._waiting.get(customer_id, 0) + 1
 
     def leaves(self, customer_id: str) -> None:

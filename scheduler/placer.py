@@ -4,12 +4,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from random import Random
 
-from scheduler import filters, refusals
+from scheduler import refusals
 from scheduler.admission import Ask, Crowd, Prospect, ask_of, feasible, prospect
 from scheduler.columns import Row, Rows
+from scheduler.demand import Demand
+from scheduler.filters import is_open
 from scheduler.fleet import Calibration, Load, OfferId
 from scheduler.forecast import tpot_us_experienced, ttft_us
-from scheduler.jobs import Job
+from scheduler.guard import UNGUARDED, Guard, Kept, guard
+from scheduler.jobs import Capability, Job
 from scheduler.load_view import LoadView
 from scheduler.pickers import Pick, Scored, ranked
 from scheduler.placement import Candidate, Refuse
@@ -17,6 +20,8 @@ from scheduler.policy import Policy
 
 _ANSWER_WEIGHT = 0.1
 """Weight of the newest answer in the running mean of answer lengths."""
+_NOBODY = Crowd(0.0, {})
+_NO_NEEDS: frozenset[Capability] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +50,31 @@ class Placer:
         self._rng = rng
         self._rows = Rows(policy)
         self._answer_tokens: dict[str, float] = {}
+        self._demand = Demand(policy.demand_half_life_us)
+        self._guarded: tuple[Ask | None, Guard] = (None, UNGUARDED)
+
+    def expect(self, job: Job, now_us: int) -> None:
+        """Counts a request that arrives for the first time as demand for its tier."""
+        if job.model in self.view.fleet.offers and not job.excluded:
+            self._demand.note(job, now_us)
 
     def ask(self, job: Job, index: int, now_us: int) -> Ask:
         """What decisions about a job at rung ``index`` need."""
         return ask_of(job, index, now_us, self._policy)
 
-    def now(self, ask: Ask, claimed: Collection[OfferId]) -> Found:
+    def now(self, ask: Ask, claimed: Collection[OfferId] | None) -> Found:
         """Where the job may run now.
 
         Args:
             ask: the job.
-            claimed: offers that others who wait have a better right to.
+            claimed: offers that others who wait have a better right to; None when the job's tier is owed its floor,
+                so that it may take what better tiers claim and what is kept for them.
         """
         job, closed = ask.job, self.view.fleet.closed
-        barred: Collection[str] = {*closed, *job.excluded, *claimed} if job.excluded or claimed else closed
+        kept = self._guard(ask).barred if claimed is not None else ()
+        barred: Collection[str] = closed
+        if job.excluded or claimed or kept:
+            barred = {*closed, *job.excluded, *(claimed or ()), *kept}
         outcome = feasible(self._rows_of(ask), ask, self.view, barred)
         if not outcome.found:
             return Found((), outcome.had_room)
@@ -73,18 +89,22 @@ class Placer:
             ask: the job.
             ahead: by offer, the waiting jobs that claim it before this one.
         """
-        fleet = self.view.fleet
-        rows = [row for row in self._rows_of(ask) if filters.is_open(row.offer, fleet, ask.job)]
-        return prospect(rows, ask, self.view, self._crowd(ask.job, ahead))
+        return prospect(self._open_rows(ask), ask, self.view, self._crowd(ask, ahead))
+
+    def still(self, ask: Ask) -> Prospect | None:
+        """Where a job that waits would be in time if room came free at this moment; None when it is hopeless.
+
+        Departures have no memory: that none came so far says nothing about the next.
+        """
+        return prospect(self._open_rows(ask), ask, self.view, _NOBODY)
 
     def is_open(self, ask: Ask, offer_id: OfferId) -> bool:
         """Whether an offer may serve the job and takes new work."""
-        fleet = self.view.fleet
-        return any(row.id == offer_id and filters.is_open(row.offer, fleet, ask.job) for row in self._rows_of(ask))
+        return any(row.id == offer_id for row in self._open_rows(ask))
 
     def refuse(self, ask: Ask, ahead: Mapping[OfferId, int], *, is_queue_full: bool) -> Refuse:
         """Says why the job is not taken."""
-        setting = refusals.Setting(self._rows_of(ask), self.view, self._crowd(ask.job, ahead), is_queue_full)
+        setting = refusals.Setting(self._rows_of(ask), self.view, self._crowd(ask, ahead), is_queue_full)
         return refusals.refuse(ask, setting, self._rng)
 
     def leased(self, job: Job, candidate: Candidate, loads: Mapping[OfferId, Load], now_us: int) -> Candidate:
@@ -106,8 +126,38 @@ class Placer:
         job = ask.job
         return self._rows.of(self.view.fleet, job.model, job.ladder.rungs[ask.index], job.needs)
 
-    def _crowd(self, job: Job, ahead: Mapping[OfferId, int]) -> Crowd:
-        return Crowd(max(1.0, self._answer_tokens.get(job.model, float(job.output_tokens))), ahead)
+    def _open_rows(self, ask: Ask) -> list[Row]:
+        fleet = self.view.fleet
+        return [row for row in self._rows_of(ask) if is_open(row.offer, fleet, ask.job)]
+
+    def _guard(self, ask: Ask) -> Guard:
+        """What better tiers leave to a job; worked out once per decision."""
+        if self._guarded[0] is not ask:
+            self._guarded = ask, self._guard_of(ask)
+        return self._guarded[1]
+
+    def _guard_of(self, ask: Ask) -> Guard:
+        better = self._demand.better_than(ask.job.model, ask.tier, ask.now_us)
+        if not better:
+            return UNGUARDED
+        fleet, model = self.view.fleet, ask.job.model
+        kept = [
+            Kept(
+                rows=[row for row in self._rows.of(fleet, model, demand.rung, _NO_NEEDS) if row.id not in fleet.closed],
+                demand=demand,
+                tokens_per_us=tokens_per_us,
+            )
+            for demand, tokens_per_us in better
+        ]
+        return guard(kept, self._rows_of(ask), ask, self.view)
+
+    def _crowd(self, ask: Ask, ahead: Mapping[OfferId, int]) -> Crowd:
+        kept = self._guard(ask)
+        behind = {offer_id: ahead.get(offer_id, 0) + 1 for offer_id in kept.barred}
+        return Crowd(self._answer_tokens_of(ask.job), {**ahead, **behind}, kept.share)
+
+    def _answer_tokens_of(self, job: Job) -> float:
+        return max(1.0, self._answer_tokens.get(job.model, float(job.output_tokens)))
 
 
 def _candidate(scored: Scored) -> Candidate:

@@ -27,6 +27,7 @@ class Policy:
         ttft_shape: spread of a first token's time about its forecast; see :mod:`scheduler.scorers`.
         tpot_shape: spread of later tokens' times about theirs.
         floors: the part of a model's work that a waiting lower tier is always given.
+        demand_half_life_us: how long a request counts as demand for its tier.
         queue_max: jobs that may wait at once.
         admitted_max: jobs that may be between admission and lease at once.
         tries_max: waiting jobs of one model tried per event.
@@ -51,6 +52,7 @@ class Policy:
     ttft_shape: float = 4.06
     tpot_shape: float = 13.66
     floors: Mapping[Tier, float] = field(default_factory=_floors)
+    demand_half_life_us: int = 30 * US_PER_S
     queue_max: int = 512
     admitted_max: int = 4096
     tries_max: int = 64
@@ -80,6 +82,7 @@ class Policy:
 
 
 _AT_LEAST_ONE = (
+    "demand_half_life_us",
     "candidates_max",
     "queue_max",
     "admitted_max",

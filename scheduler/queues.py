@@ -6,69 +6,15 @@ keeps off it, or a tight promise would never find the room that it waits for.
 """
 
 import heapq
-from bisect import insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pricing.slo import Tier
 from scheduler.fairness import Deficits, VirtualCounters
 from scheduler.fleet import OfferId
-from scheduler.jobs import Job, JobId
+from scheduler.jobs import JobId
+from scheduler.lines import Kind, Lane, Line, Waiting
 from scheduler.policy import Policy
-
-
-@dataclass(slots=True)
-class Waiting:
-    """One job that waits.
-
-    Attributes:
-        index: of the rung of its ladder that it waits to be served at.
-        until_us: the latest start that keeps that rung's promise.
-        claim: the offer where it is expected to start first.
-        denials: leases that it was denied so far.
-        seq: rises with each job that starts to wait.
-        is_hopeless: it was found that it cannot start in time.
-    """
-
-    job: Job
-    index: int
-    until_us: int
-    claim: OfferId
-    denials: int = 0
-    seq: int = 0
-    is_hopeless: bool = False
-
-    @property
-    def tier(self) -> Tier:
-        """The tier that it waits to be served at."""
-        return self.job.ladder.rungs[self.index].tier
-
-    @property
-    def work_tokens(self) -> int:
-        """Its work, as far as fairness between tiers is concerned; at least 1."""
-        return max(1, self.job.input_tokens + self.job.output_tokens)
-
-
-_Lane = dict[str, list[Waiting]]
-"""The jobs of one model and tier, by customer, earliest deadline first."""
-
-
-@dataclass(slots=True)
-class _Line:
-    """What waits for one model."""
-
-    deficits: Deficits
-    lanes: dict[Tier, _Lane] = field(default_factory=dict[Tier, _Lane])
-    claims: dict[OfferId, list[int]] = field(default_factory=dict[OfferId, list[int]])
-
-    def next_tokens(self) -> dict[Tier, int]:
-        """By tier that waits, the work of its smallest next job."""
-        return {tier: min(jobs[0].work_tokens for jobs in lane.values()) for tier, lane in self.lanes.items()}
-
-    def due(self) -> tuple[Tier, ...]:
-        """The tiers that are owed their next job, best first."""
-        ahead = self.next_tokens()
-        return tuple(tier for tier in Tier if tier in ahead and self.deficits.is_due(tier, ahead[tier]))
 
 
 class JobQueue:
@@ -77,15 +23,13 @@ class JobQueue:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._items: dict[JobId, Waiting] = {}
-        self._lines: dict[str, _Line] = {}
+        self._hopeless: set[JobId] = set()
+        self._lines: dict[str, Line] = {}
         self._counters = VirtualCounters(policy.customers_max)
         self._seq = 0
 
     def __len__(self) -> int:
         return len(self._items)
-
-    def __iter__(self) -> Iterator[Waiting]:
-        return iter(self._items.values())
 
     @property
     def is_full(self) -> bool:
@@ -101,53 +45,61 @@ class JobQueue:
         self._seq += 1
         item.seq = self._seq
         self._items[item.job.id] = item
-        line = self._lines.setdefault(item.job.model, _Line(Deficits(self._policy.floors)))
-        insort(line.lanes.setdefault(item.tier, {}).setdefault(item.job.customer_id, []), item, key=_deadline)
+        self._lines.setdefault(item.job.model, Line(Deficits(self._policy.floors))).add(item)
         self._counters.joins(item.job.customer_id)
-        _count(line, item.claim, item.tier, 1)
 
     def pop(self, job_id: JobId) -> Waiting | None:
         """A job waits no more; None when it did not."""
         item = self._items.pop(job_id, None)
         if item is None:
             return None
+        self._hopeless.discard(job_id)
         line = self._lines[item.job.model]
-        lane = line.lanes[item.tier]
-        jobs = lane[item.job.customer_id]
-        jobs.remove(item)
-        _count(line, item.claim, item.tier, -1)
-        self._counters.leaves(item.job.customer_id)
-        if not jobs:
-            del lane[item.job.customer_id]
-        if not lane:
-            del line.lanes[item.tier]
-            line.deficits.settle(item.tier)
+        line.remove(item)
         if not line.lanes:
             del self._lines[item.job.model]
+        self._counters.leaves(item.job.customer_id)
         return item
 
-    def claim(self, item: Waiting, offer_id: OfferId) -> None:
-        """A waiting job is now expected to start first on another offer."""
-        line = self._lines[item.job.model]
-        _count(line, item.claim, item.tier, -1)
-        item.claim = offer_id
-        _count(line, offer_id, item.tier, 1)
+    def give_up(self, item: Waiting) -> None:
+        """It was found that a waiting job cannot start in time: it is not tried any more."""
+        self._hopeless.add(item.job.id)
 
-    def claims(self, model: str, rank: int) -> Mapping[OfferId, int]:
-        """By offer, how many waiting jobs of rank ``rank`` or better claim it."""
+    def is_hopeless(self, item: Waiting) -> bool:
+        """Whether a job was given up."""
+        return item.job.id in self._hopeless
+
+    @property
+    def has_hopeless(self) -> bool:
+        """Some job was given up and still waits to be told."""
+        return bool(self._hopeless)
+
+    def lost(self, now_us: int) -> list[Waiting]:
+        """The jobs that were given up, or whose last moment to start has passed."""
+        return [item for item in self._items.values() if now_us > item.until_us or item.job.id in self._hopeless]
+
+    def move_claim(self, item: Waiting, offer_id: OfferId) -> None:
+        """A waiting job is now expected to start first on another offer."""
+        self._lines[item.job.model].move_claim(item, offer_id)
+
+    def ahead(self, model: str, tier: Tier, customer_id: str) -> Mapping[OfferId, int]:
+        """By offer, the waiting jobs that claim it and would go before a new one of this customer."""
         line = self._lines.get(model)
         if line is None:
             return {}
-        counts = ((offer_id, sum(by_rank[: rank + 1])) for offer_id, by_rank in line.claims.items())
-        return {offer_id: count for offer_id, count in counts if count}
+        return line.ahead(tier, self._start(line, tier, customer_id), self._counters.served)
 
     def claimed_against(self, model: str, tier: Tier) -> frozenset[OfferId]:
         """The offers that an arrival of ``tier`` keeps off: claimed by its own or a better tier, or by one due."""
         line = self._lines.get(model)
         if line is None:
             return frozenset()
-        ranks = {*range(tier.rank + 1), *(due.rank for due in line.due())}
-        return frozenset(offer_id for offer_id, by_rank in line.claims.items() if any(by_rank[rank] for rank in ranks))
+        return line.claimed_by({*range(tier.rank + 1), *(due.rank for due in line.due())})
+
+    def claimed_above(self, model: str, tier: Tier) -> frozenset[OfferId]:
+        """The offers that waiting jobs of ``tier`` keep off: those that better tiers claim."""
+        line = self._lines.get(model)
+        return frozenset() if line is None or not tier.rank else line.claimed_by(set(range(tier.rank)))
 
     def charge(self, customer_id: str, pico: int) -> None:
         """Counts service given to a customer, or takes it back when negative."""
@@ -159,15 +111,27 @@ class JobQueue:
         if line is not None:
             line.deficits.worked(tier, tokens, line.next_tokens())
 
-    def newest_below(self, tier: Tier) -> Waiting | None:
-        """The job to shed for one of ``tier``: the newest of the lowest tier, if that is lower; None otherwise."""
-        last = max(self._items.values(), key=lambda item: (item.tier.rank, item.seq), default=None)
-        return last if last is not None and last.tier.rank > tier.rank else None
+    def place_for(self, model: str, tier: Tier, customer_id: str) -> Waiting | None:
+        """The job to shed from a full queue for a new one: the one served last, if the new one goes before it.
+
+        That is a job of the lowest tier that waits; among those, of the customer who is furthest ahead. Jobs of other
+        models are compared by tier alone.
+        """
+        lasts = [(name, *line.last(self._counters.served)) for name, line in self._lines.items()]
+        name, lowest, start, item = max(lasts, key=lambda last: (last[1].rank, last[2], last[3].seq))
+        if lowest.rank > tier.rank:
+            return item
+        is_before = name == model and lowest is tier and self._start(self._lines[model], tier, customer_id) < start
+        return item if is_before else None
 
     def turns(self, model: str) -> "Turns":
         """Walks the jobs of a model in the order in which they are to be tried."""
         line = self._lines[model]
         return Turns(line.lanes, line.due(), self._counters)
+
+    def _start(self, line: Line, tier: Tier, customer_id: str) -> int:
+        """The counter that a customer will have reached when the turn of one more job comes."""
+        return self._counters.lifted(customer_id) + line.backlog_pico(tier, customer_id)
 
 
 @dataclass(order=True, slots=True)
@@ -184,31 +148,29 @@ class _Turn:
 
 
 class Turns:
-    """One walk over the waiting jobs of one model; each job comes up at most once."""
+    """One walk over the waiting jobs of one model; each job comes up at most once.
 
-    def __init__(self, lanes: Mapping[Tier, _Lane], due: tuple[Tier, ...], counters: VirtualCounters) -> None:
+    Only the job whose turn it is may leave the queue during the walk.
+    """
+
+    def __init__(self, lanes: Mapping[Kind, Lane], due: tuple[Tier, ...], counters: VirtualCounters) -> None:
         self._counters = counters
         self._due = list(due)
-        self._heaps = {tier: self._heap(lanes[tier]) for tier in Tier if tier in lanes}
-        self._current: _Turn | None = None
-
-    def _heap(self, lane: _Lane) -> list[_Turn]:
-        heap = [self._turn(list(jobs), 0) for jobs in lane.values()]
-        heapq.heapify(heap)
-        return heap
-
-    def _turn(self, jobs: list[Waiting], position: int) -> _Turn:
-        item = jobs[position]
-        return _Turn(self._counters.served(item.job.customer_id), item.until_us, item.seq, jobs, position)
+        self._lanes = dict(lanes)
+        self._heaps: dict[Kind, list[_Turn]] = {}
+        self._current: tuple[Kind, _Turn, Waiting] | None = None
 
     def next(self) -> Waiting | None:
         """The next job to try; None when all had their turn."""
         self._put_back()
-        tier = self._tier()
-        if tier is None:
-            return None
-        self._current = heapq.heappop(self._heaps[tier])
-        return self._current.item
+        for tier in (*self._due, *Tier):
+            kinds = [kind for kind in self._lanes if kind[0] is tier and self._heap(kind)]
+            if kinds:
+                kind = min(kinds, key=lambda kind: self._heaps[kind][0])
+                turn = heapq.heappop(self._heaps[kind])
+                self._current = kind, turn, turn.item
+                return turn.item
+        return None
 
     def is_due(self, item: Waiting) -> bool:
         """Whether the job's tier is owed its floor: it may then take what better tiers claim."""
@@ -219,24 +181,27 @@ class Turns:
         if item.tier in self._due:
             self._due.remove(item.tier)
 
+    def skip(self, kind: Kind) -> None:
+        """No other job of the kind will find room: leaves them out of the rest of the walk."""
+        del self._lanes[kind]
+
+    def _heap(self, kind: Kind) -> list[_Turn]:
+        heap = self._heaps.get(kind)
+        if heap is None:
+            heap = self._heaps[kind] = [self._turn(jobs, 0) for jobs in self._lanes[kind].values()]
+            heapq.heapify(heap)
+        return heap
+
+    def _turn(self, jobs: list[Waiting], position: int) -> _Turn:
+        item = jobs[position]
+        return _Turn(self._counters.served(item.job.customer_id), item.until_us, item.seq, jobs, position)
+
     def _put_back(self) -> None:
-        turn, self._current = self._current, None
-        if turn is not None and turn.position + 1 < len(turn.jobs):
-            heapq.heappush(self._heaps[turn.item.tier], self._turn(turn.jobs, turn.position + 1))
-
-    def _tier(self) -> Tier | None:
-        for tier in (*self._due, *Tier):
-            if self._heaps.get(tier):
-                return tier
-        return None
-
-
-def _deadline(item: Waiting) -> tuple[int, int]:
-    return item.until_us, item.seq
-
-
-def _count(line: _Line, offer_id: OfferId, tier: Tier, change: int) -> None:
-    by_rank = line.claims.setdefault(offer_id, [0] * len(Tier))
-    by_rank[tier.rank] += change
-    if not any(by_rank):
-        del line.claims[offer_id]
+        if self._current is None:
+            return
+        kind, turn, item = self._current
+        self._current = None
+        still_waits = turn.position < len(turn.jobs) and turn.jobs[turn.position] is item
+        position = turn.position + still_waits
+        if position < len(turn.jobs) and kind in self._lanes:
+            heapq.heappush(self._heaps[kind], self._turn(turn.jobs, position))

@@ -7,7 +7,7 @@ from random import Random
 
 from pricing.slo import US_PER_S, Rung
 from scheduler import filters
-from scheduler.admission import Ask, Crowd, could_alone, least_drain_us
+from scheduler.admission import Ask, Crowd, could_alone, next_chance_us
 from scheduler.columns import Row, row
 from scheduler.fleet import NEUTRAL, Offer
 from scheduler.jobs import Job
@@ -54,11 +54,11 @@ def refuse(ask: Ask, setting: Setting, rng: Random) -> Refuse:
 
 
 def shed(job: Job, waiting: int, policy: Policy, rng: Random) -> Refuse:
-    """Refuses a job that waited, to make place for one of a better tier."""
+    """Refuses a job that waited, to make place for one that goes before it."""
     retry_us = retry_after(policy.recovery_us, policy, rng)
     explanation = (
-        f"{waiting} requests wait, as many as may; this one, the newest of the lowest tier ({job.tier}), made place "
-        f"for one of a better tier. Try again in {_s(retry_us)}."
+        f"{waiting} requests wait, as many as may; this one, last in line at the {job.tier} tier, made place for one "
+        f"that goes before it. Try again in {_s(retry_us)}."
     )
     return Refuse(job, RefusalReason.QUEUE_FULL, retry_us, explanation)
 
@@ -138,15 +138,16 @@ def _from_the_start(ask: Ask, elapsed_us: int) -> Ask:
 
 def _busy(rows: Sequence[Row], ask: Ask, setting: Setting, rng: Random) -> Refuse:
     rung = ask.job.ladder.rungs[ask.index]
-    wait_us = least_drain_us(rows, ask, setting.view, setting.crowd)
+    wait_us = next_chance_us(rows, ask, setting.view, setting.crowd)
     retry_us = retry_after(min(wait_us, ask.policy.retry_us_max), ask.policy, rng)
-    running = sum(setting.view.load(each.id).in_flight for each in rows)
+    loads = [setting.view.load(each.id) for each in rows]
     reason = RefusalReason.QUEUE_FULL if setting.is_queue_full else RefusalReason.NO_CAPACITY
     full = " and no more requests may wait" if setting.is_queue_full else ""
-    wait = f"room is expected in about {_ms(wait_us)}" if math.isfinite(wait_us) else "no room is in sight"
+    wait = f"room is expected in about {_s(wait_us)}" if math.isfinite(wait_us) else "no room is in sight"
     explanation = (
-        f"{_promise(ask, rung)}, {_ms(ask.budget_us)} from now. The {len(rows)} offers that can do so are busy with "
-        f"{running} requests; {wait}{full}. Try again in {_s(retry_us)}."
+        f"{_promise(ask, rung)}; {_ms(max(0, ask.budget_us))} of that are left. The {len(rows)} offers that can do so "
+        f"are busy with {sum(load.in_flight for load in loads)} requests, {sum(load.prefill_tokens for load in loads)} "
+        f"prompt tokens not yet taken in; {wait}{full}. Try again in {_s(retry_us)}."
     )
     return Refuse(ask.job, reason, retry_us, explanation)
 
