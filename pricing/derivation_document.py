@@ -8,6 +8,7 @@ from pricing.costs import Split, TokenCosts
 from pricing.derive import Derivation
 from pricing.explain import explain
 from pricing.frontier import Zone
+from pricing.hardware import joules_per_token
 from pricing.money import format_usd_per_mtok
 from pricing.slo import US_PER_S, Slo
 from pricing.usage import Rates
@@ -59,7 +60,7 @@ def tier_document(price: TierPrice) -> dict[str, Any]:
 def candidate_document(candidate: Candidate) -> dict[str, Any]:
     """One measured point with its figures and where they come from."""
     point, configuration = candidate.point, candidate.profile.configuration
-    power = candidate.tok_s_per_mw
+    power, kw = candidate.tok_s_per_mw, None if candidate.cost is None else candidate.cost.kw
     return {
         "id": candidate.id,
         "interactivity_tok_s_user": round(candidate.tok_s_user, DIGITS),
@@ -67,6 +68,7 @@ def candidate_document(candidate: Candidate) -> dict[str, Any]:
         "output_tok_s_per_gpu": round(candidate.output_tok_s_per_gpu, DIGITS),
         "usd_per_mtok_total": round(candidate.usd_per_mtok, DIGITS),
         "tok_s_per_mw": None if power is None else round(power, DIGITS),
+        "joules_per_token": None if kw is None else round(joules_per_token(candidate.tok_s_per_gpu, kw), DIGITS),
         "hardware": configuration.hardware,
         "engine": configuration.engine,
         "engine_version": point.provenance.engine_version,

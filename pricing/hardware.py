@@ -5,7 +5,7 @@ figure), or one built up from capital, energy, colocation, staff and spares.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -162,18 +162,6 @@ def hardware_costs(ownership: Ownership | str, data_dir: Path = DATA_DIR) -> dic
 def by_hardware(costs: Iterable[HardwareCost]) -> dict[str, HardwareCost]:
     """Keys costs by hardware; a later one replaces an earlier one, as an operator's own figure does."""
     return {cost.hardware: cost for cost in costs}
-
-
-def cost_of(hardware: str, costs: Mapping[str, HardwareCost]) -> HardwareCost:
-    """Looks a cost up.
-
-    Raises:
-        HardwareError: naming the hardware and what is known.
-    """
-    if hardware not in costs:
-        known = ", ".join(sorted(costs)) or "none"
-        raise HardwareError(f"no $/hour is known for {hardware!r}; give one, or use one of: {known}")
-    return costs[hardware]
 
 
 def usd_per_mtok(usd_per_hour: float, tok_s: float) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pricing.profiles import Profile
+    from pricing.profiles import OperatingPoint, Profile
 
 app = typer.Typer(help="Profiles: list and show what was measured.", no_args_is_help=True)
 
@@ -42,7 +42,7 @@ def list_(
         tables = {"sha256": tables_sha256(), "changed": changed}
         typer.echo(json.dumps({"tables": tables, "profiles": [_summary(each) for each in found]}))
         return
-    _print_rows([_summary(each) for each in found] if is_detailed else _by_model(found))
+    _print_rows([_row(each) for each in found] if is_detailed else _by_model(found))
     state = f"changed since they shipped: {', '.join(changed)}" if changed else "as shipped"
     typer.echo(f"{len(found)} profiles; tables {state} (sha256 {tables_sha256()[:12]})")
 
@@ -87,6 +87,11 @@ def _summary(profile: "Profile") -> dict[str, Any]:
     }
 
 
+def _row(profile: "Profile") -> dict[str, Any]:
+    summary = _summary(profile)
+    return {name: summary[name] for name in ("model", "deployment", "points", "newest", "basis")}
+
+
 def _by_model(profiles: "list[Profile]") -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for model in dict.fromkeys(profile.model for profile in profiles):
@@ -105,20 +110,19 @@ def _by_model(profiles: "list[Profile]") -> list[dict[str, Any]]:
     return rows
 
 
-def _ordered(profile: "Profile") -> list[Any]:
+def _ordered(profile: "Profile") -> "list[OperatingPoint]":
     return sorted(profile.points, key=lambda point: (point.lengths, point.concurrency, point.tpot_s_p50))
 
 
-def _point(point: Any) -> dict[str, Any]:
+def _point(point: "OperatingPoint") -> dict[str, Any]:
     return {
         "ISL/OSL": str(point.lengths),
         "load": point.concurrency,
         "TTFT s": f"{point.ttft_s_p50:.3f}",
         "TPOT ms": f"{point.tpot_s_p50 * 1_000:.2f}",
-        "tok/s/user": f"{point.interactivity_tok_s_user:.1f}",
+        "tok/s": f"{point.interactivity_tok_s_user:.1f}",
         "out tok/s": f"{point.output_tok_s:.0f}",
         "date": str(point.provenance.measured_on or ""),
-        "basis": point.provenance.basis.value,
         "source": point.provenance.source,
     }
 

@@ -224,6 +224,7 @@ def test_a_derivation_is_a_document_with_prices_as_strings_and_costs_as_numbers(
     assert standard["slo"] == {"ttft_s": 0.84, "tpot_s": 0.04, "tok_s_user": 25.0}
     assert standard["goldilocks"]["low"] < 50 <= standard["goldilocks"]["high"]
     assert standard["measured"]["measured_on"] == "2026-11-01"
+    assert standard["measured"]["joules_per_token"] == pytest.approx(2 * 1_000 / 1_200, abs=1e-6)
     assert (bulk["slo"]["tpot_s"], bulk["goldilocks"]) == (None, None)
     assert standard["split"]["is_ratio_assumed"] is True
 
@@ -233,3 +234,4 @@ def test_a_bought_tier_has_no_split_and_an_unpowered_point_no_megawatts(shipped:
     premium = derivation_document(derive("gpt-oss-120b", shipped, hardware_costs("rental"), given))["tiers"][0]
     assert premium["split"] is None
     assert premium["measured"]["tok_s_per_mw"] is None
+    assert premium["measured"]["joules_per_token"] is None

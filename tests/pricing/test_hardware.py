@@ -9,7 +9,6 @@ from pricing.hardware import (
     Ownership,
     built_up,
     by_hardware,
-    cost_of,
     hardware_costs,
     joules_per_token,
     local_machine,
@@ -109,16 +108,9 @@ def test_an_unknown_ownership_is_refused() -> None:
         hardware_costs("landlord")
 
 
-def test_a_cost_that_is_not_known_names_what_is() -> None:
-    with pytest.raises(HardwareError, match="no \\$/hour is known for 'tpu9'; give one, or use one of: box"):
-        cost_of("tpu9", by_hardware([HardwareCost("box", 1.0)]))
-    with pytest.raises(HardwareError, match="one of: none"):
-        cost_of("tpu9", {})
-
-
 def test_an_operators_own_figure_replaces_the_shipped_one() -> None:
     costs = by_hardware([*hardware_costs("rental").values(), HardwareCost("b200", 9.99)])
-    assert cost_of("b200", costs).usd_per_hour == 9.99
+    assert costs["b200"].usd_per_hour == 9.99
 
 
 def test_units_of_cost_and_energy() -> None:

@@ -4,12 +4,12 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.money import usd_per_mtok
 from pricing.profile_document import profile_document, profile_from_document, profile_from_json
-from pricing.profiles import Basis, LengthClass, Mode, ProfileError
+from pricing.profiles import Basis, EngineLimits, LengthClass, Mode, ProfileError
 from pricing.shipped import shipped_profiles
 from pricing.usage import Rates
 
@@ -78,6 +78,10 @@ def test_a_stated_throughput_is_kept() -> None:
     (point,) = profile_from_document(changed("points.0.output_tok_s", 120.5)).points
     assert point.output_tok_s == 120.5
     assert point.input_tok_s == pytest.approx(120.5 * 128 / 65)
+
+
+def test_limits_that_nobody_stated_are_unknown() -> None:
+    assert profile_from_document(changed("limits", ...)).limits == EngineLimits()
 
 
 def test_tokens_bought_at_a_price_keep_it_exactly() -> None:

@@ -90,6 +90,12 @@ def test_an_edited_table_still_loads_and_shows_as_changed(copied: Path) -> None:
     assert tables_sha256(copied) != before == tables_sha256()
 
 
+def test_hardware_without_a_figure_for_an_ownership_is_left_out_of_it(copied: Path) -> None:
+    replace_cell(copied / "hardware.csv", 4, "usd_per_hour_rental", "")
+    assert "b200" not in hardware_costs("rental", copied)
+    assert "b200" in hardware_costs("neocloud", copied)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [

@@ -101,6 +101,14 @@ def test_premium_too_close_to_standard_is_raised_to_the_next_separate_point() ->
     assert premium.notes == ("raised to 1.5 times standard's speed, at 5.0% of the largest yield",)
 
 
+def test_premium_whose_ceiling_leaves_only_dear_points_is_raised_to_the_first_separate_one() -> None:
+    """First tokens before 0.55 s (p99) need 77 tok/s/user or more, where less than a tenth of the yield is left."""
+    pool = found(curve((10, 1_000), (50, 600), (80, 50), (90, 40)))
+    premium = tiers(pool, TierRules(ceilings={Tier.PREMIUM: Ceiling(0.55)})).sold[Tier.PREMIUM]
+    assert premium.chosen.tok_s_user == pytest.approx(80)
+    assert premium.yield_share == pytest.approx(0.05)
+
+
 def test_premium_exactly_one_and_a_half_times_as_fast_is_separate_enough() -> None:
     pool = found(curve((10, 1_000), (50, 600), (75, 120)))
     assert speeds(tiers(pool, OPEN).sold)["premium"] == 75
