@@ -42,6 +42,7 @@ class DeploymentRow(SQLModel, table=True):
         id: the offer id, ``<provider>/<deployment_id>``.
         kind: ``gpu_cluster``, ``wafer_scale``, ``tuned``, ``local_engine`` or ``openai_compatible``.
         model: the public name of the model on sale; ``backend_model`` is the backend's own name for it.
+        base_model: of a tuned model, the backend's name of the base that carries the adapter; empty elsewhere.
         deployment_id: the measured deployment whose profile it follows.
         speed: load curve, as :func:`app.fleet.speeds.speed_document` writes it.
         cost_input, cost_cached, cost_cache_write, cost_output: what a token costs us, pico-USD per token.
@@ -67,13 +68,14 @@ class DeploymentRow(SQLModel, table=True):
         CheckConstraint("version >= 1", name="version_positive"),
     )
 
-    id: str = Field(primary_key=True, max_length=300)
+    id: str = Field(primary_key=True, max_length=200)
     provider_id: str = Field(foreign_key="provider_account.id", index=True, max_length=64)
-    deployment_id: str = Field(max_length=200)
+    deployment_id: str = Field(max_length=120)
     kind: str = Field(max_length=32)
     model: str = Field(index=True, max_length=200)
     base_url: str = Field(max_length=500)
-    backend_model: str = Field(max_length=200)
+    backend_model: str = Field(max_length=512)
+    base_model: str = Field(default="", max_length=512)
     speed: dict[str, Any] = Field(sa_type=JSON)
     concurrency_max: int
     context_max: int = Field(sa_type=BigInteger)

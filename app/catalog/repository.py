@@ -1,0 +1,84 @@
+"""Queries of the catalog; each takes the caller's session and leaves committing to it."""
+
+from collections.abc import Sequence
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.catalog.models import ModelOnSaleRow, PriceBookRow
+from app.catalog.sale import ModelOnSale
+from pricing.pricebook import PriceBook, book_from_record
+
+
+async def latest_row(session: AsyncSession) -> PriceBookRow | None:
+    """The book published last, in force or not yet."""
+    return (await session.exec(select(PriceBookRow).order_by(col(PriceBookRow.sequence).desc()).limit(1))).first()
+
+
+async def live_row(session: AsyncSession, now_us: int) -> PriceBookRow | None:
+    """The book in force: the latest to have come into effect, and of those of one moment the last published."""
+    statement = (
+        select(PriceBookRow)
+        .where(col(PriceBookRow.effective_at_us) <= now_us)
+        .order_by(col(PriceBookRow.effective_at_us).desc(), col(PriceBookRow.sequence).desc())
+        .limit(1)
+    )
+    return (await session.exec(statement)).first()
+
+
+async def rows_after(session: AsyncSession, sequence: int, rows_max: int) -> Sequence[PriceBookRow]:
+    """Books published after ``sequence``, oldest first."""
+    statement = (
+        select(PriceBookRow)
+        .where(col(PriceBookRow.sequence) > sequence)
+        .order_by(col(PriceBookRow.sequence))
+        .limit(rows_max)
+    )
+    return (await session.exec(statement)).all()
+
+
+async def rows_effective_since(session: AsyncSession, since_us: int, rows_max: int) -> Sequence[PriceBookRow]:
+    """Books that come into force at ``since_us`` or later, soonest first."""
+    statement = (
+        select(PriceBookRow)
+        .where(col(PriceBookRow.effective_at_us) >= since_us)
+        .order_by(col(PriceBookRow.effective_at_us), col(PriceBookRow.sequence))
+        .limit(rows_max)
+    )
+    return (await session.exec(statement)).all()
+
+
+async def row_by_id(session: AsyncSession, book_id: str) -> PriceBookRow | None:
+    """A published book."""
+    return (await session.exec(select(PriceBookRow).where(col(PriceBookRow.id) == book_id))).first()
+
+
+async def row_by_sha256(session: AsyncSession, sha256: str) -> PriceBookRow | None:
+    """The published book with this content and date."""
+    return (await session.exec(select(PriceBookRow).where(col(PriceBookRow.sha256) == sha256))).first()
+
+
+async def models_on_sale(session: AsyncSession, rows_max: int) -> tuple[ModelOnSale, ...]:
+    """Every model on sale, by name."""
+    statement = (
+        select(ModelOnSaleRow).where(col(ModelOnSaleRow.is_on_sale)).order_by(col(ModelOnSaleRow.name)).limit(rows_max)
+    )
+    return tuple(map(model_of, (await session.exec(statement)).all()))
+
+
+def model_of(row: ModelOnSaleRow) -> ModelOnSale:
+    """A row as a value."""
+    return ModelOnSale(
+        name=row.name,
+        title=row.title,
+        context_max=row.context_max,
+        created_at_us=row.created_at_us,
+        description=row.description,
+        owned_by=row.owned_by,
+        bytes_per_token=row.bytes_per_token,
+    )
+
+
+def book_of(row: PriceBookRow) -> PriceBook:
+    """A row as a book, checked again as when it was made."""
+    return book_from_record(row.record)
