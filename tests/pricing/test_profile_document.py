@@ -203,11 +203,11 @@ def _has_twins(points: Any) -> bool:
     return len(set(loads)) < len(loads)
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)
-    )
-)
+LEAVES = st.none() | st.booleans() | st.floats() | st.text()
+
+
+@settings(max_examples=40)
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_nothing_but_a_profile_error_comes_out_of_nonsense(nonsense: Any) -> None:
     for document in (nonsense, {**DOCUMENT, "points": nonsense}, {**DOCUMENT, "configuration": nonsense}):
         with pytest.raises(ProfileError):
