@@ -85,8 +85,10 @@ def derive(
         FrontierError: nothing measured can be priced; the message says why.
     """
     given = assumptions or Assumptions()
-    usable = cleaned(each for each in profiles if each.model == model)
+    measured = [profile for profile in profiles if profile.model == model]
+    usable = cleaned(measured)
     lengths = given.lengths or reference_class(usable, hardware_costs, given)
+    _refuse_one_load(measured, lengths)
     found = candidates(usable, model, lengths, hardware_costs, given.selection, given.parameters_billion)
     chosen = _with_adder(_with_declared_premium(tiers(found, given.rules), usable, given), given)
     prices = cost_plus(chosen, given)
@@ -106,6 +108,22 @@ def reference_class(
     if not points or points.get(REFERENCE_CLASS, 0) > 1:
         return REFERENCE_CLASS
     return max(points, key=lambda lengths: (points[lengths], -lengths.isl, -lengths.osl))
+
+
+def _refuse_one_load(measured: Iterable[Profile], lengths: LengthClass) -> None:
+    """One measured load tells nothing about others; where more were measured but only one is usable, a note says so."""
+    loads = {
+        (profile.id, point.concurrency)
+        for profile in measured
+        for point in profile.points
+        if point.lengths == lengths and not profile.is_bought_by_token
+    }
+    if len(loads) == 1:
+        ((profile_id, concurrency),) = loads
+        raise FrontierError(
+            f"{profile_id} at ISL/OSL {lengths} was measured at one load only, concurrency {concurrency}; measure at "
+            "least two to see how speed falls with load"
+        )
 
 
 def _with_declared_premium(chosen: Tiers, profiles: Iterable[Profile], given: Assumptions) -> Tiers:

@@ -184,8 +184,11 @@ class OperatingPoint:
 
     @property
     def is_queue_dominated(self) -> bool:
-        """True when waiting for the first token takes more than half of the answer: a load beyond what it serves."""
-        return self.ttft_s_p50 > self.end_to_end_s / 2
+        """True when waiting for the first token takes more than half of the answer: a load beyond what is served.
+
+        One request at a time waits for nobody: its first token is its own prompt's work, however long.
+        """
+        return self.concurrency > 1 and self.ttft_s_p50 > self.end_to_end_s / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,13 +119,8 @@ def tiers(found: Candidates, rules: TierRules = TierRules()) -> Tiers:
     """Chooses the operating points and promises of a class.
 
     Raises:
-        FrontierError: the class has only one measured load, or no point meets bulk's or standard's ceiling.
+        FrontierError: no point meets bulk's or standard's ceiling.
     """
-    if len({(candidate.deployment_id, candidate.point.concurrency) for candidate in found.points}) == 1:
-        raise FrontierError(
-            f"{found.model} at ISL/OSL {found.lengths} was measured at one load only "
-            f"({found.points[0].id}); measure at least two concurrencies to see how speed falls with load"
-        )
     fronts = {tier: _front(found, tier, rules) for tier in (Tier.BULK, Tier.STANDARD)}
     most = float(fronts[Tier.BULK].y[0])
     sold = {
@@ -138,6 +133,8 @@ def tiers(found: Candidates, rules: TierRules = TierRules()) -> Tiers:
         missing[Tier.PREMIUM] = premium
     else:
         sold[Tier.PREMIUM] = premium
+    if len({(each.deployment_id, each.point.concurrency) for each in found.points}) == 1:
+        sold = {tier: replace(point, notes=(*point.notes, _ONE_LOAD)) for tier, point in sold.items()}
     return Tiers(found.model, found.lengths, promises_in_order(sold), missing)
 
 
@@ -245,4 +242,5 @@ def _fastest_with_share(front: Frontier, most: float, rules: TierRules) -> TierP
     return replace(_sold(Tier.PREMIUM, front, x, chosen, most, rules), notes=notes)
 
 
+_ONE_LOAD = "only one load could be used, so how speed falls with load is not known"
 _SPARSE = "measurements are sparse here, so the rule was applied to the measured points instead of the curve"

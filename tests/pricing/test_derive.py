@@ -91,8 +91,16 @@ def test_a_machine_that_gains_nothing_from_load_still_sells_both() -> None:
 
 
 def test_one_measured_load_is_an_error_not_a_price() -> None:
-    with pytest.raises(FrontierError, match="measured at one load only"):
+    with pytest.raises(FrontierError, match="measured at one load only, concurrency 1; measure at least two"):
         derive_cards("SmolLM2-135M-Instruct", "x", [local_profile([(1, 0.05, 0.010)])], LOCAL_COST)
+
+
+def test_one_usable_load_of_several_is_priced_and_flagged() -> None:
+    """A starved machine: alone it serves, at two and four at once every answer is mostly waiting."""
+    starved = local_profile([(1, 0.9, 0.015), (2, 9.0, 0.015), (4, 20.0, 0.015)])
+    found = derive("SmolLM2-135M-Instruct", [starved], LOCAL_COST)
+    assert list(found.tiers) == [Tier.STANDARD, Tier.BULK]
+    assert "standard: only one load could be used, so how speed falls with load is not known" in found.flags
 
 
 def test_only_queue_dominated_loads_are_no_prices_either() -> None:

@@ -61,6 +61,11 @@ def test_a_load_that_waits_longer_than_it_generates_is_dropped() -> None:
     assert cleaned([profile(queued)]) == ()
 
 
+def test_one_request_at_a_time_waits_for_nobody() -> None:
+    """A long prompt on a slow machine: its first token is late, but not for a queue."""
+    assert speeds(cleaned([profile(point(1, 10, 10, ttft_s_p50=150.0), point(2, 10, 20, ttft_s_p50=150.0))])) == [10]
+
+
 def test_profiles_of_one_configuration_are_put_together() -> None:
     first, second = profile(point(1, 100, 100)), profile(point(2, 90, 180))
     (both,) = merged([first, second])

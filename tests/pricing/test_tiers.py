@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pricing.candidates import Candidate, Ceiling, FrontierError, TailFactors
-from pricing.profiles import OperatingPoint, Profile
+from pricing.profiles import Profile
 from pricing.slo import Slo, Tier
 from pricing.tiers import TierPoint, TierRules, promise, promises_in_order, rounded_up, tiers
 from tests.pricing.points import BOX, curve, found, point, profile
@@ -144,9 +144,10 @@ def test_where_measurements_are_sparse_premium_keeps_its_share_of_the_yield() ->
     assert "sparse" in premium.notes[0]
 
 
-def test_one_measured_load_is_not_enough_for_tiers() -> None:
-    with pytest.raises(FrontierError, match=r"measured at one load only \(box-.*/c1\); measure at least two"):
-        tiers(found(profile(point(1, 50, 100))))
+def test_one_usable_load_sells_standard_and_bulk_and_says_what_is_not_known() -> None:
+    chosen = tiers(found(profile(point(1, 50, 100))), OPEN)
+    assert speeds(chosen.sold) == {"standard": 50, "bulk": 50}
+    assert all("only one load could be used" in each.notes[-1] for each in chosen.sold.values())
 
 
 def test_a_lesser_tier_never_promises_more_than_a_better_one() -> None:
@@ -182,6 +183,7 @@ def test_the_shares_and_the_separation_are_the_operators_knobs() -> None:
 
 
 def test_points_at_the_same_load_count_as_one_load() -> None:
-    twins: tuple[OperatingPoint, ...] = (point(4, 50, 100), point(4, 60, 90))
-    with pytest.raises(FrontierError, match="one load only"):
-        tiers(found(profile(*twins)))
+    twins = profile(point(4, 50, 100), point(4, 60, 90))
+    assert "only one load" in tiers(found(twins), OPEN).sold[Tier.BULK].notes[-1]
+    two = profile(point(4, 50, 100), point(2, 60, 90))
+    assert tiers(found(two), OPEN).sold[Tier.BULK].notes == ()
