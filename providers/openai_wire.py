@@ -141,6 +141,7 @@ class ServedModel(msgspec.Struct):
 
     id: str
     aliases: list[str] = []
+    owned_by: str | None = None
     parent: str | None = None
     root: str | None = None
     max_model_len: int | None = None
