@@ -11,7 +11,7 @@ import typer
 from app.cli.failure import Failure
 from app.errors import MarketError
 
-GROUPS: Final = ("admin", "config", "credit", "customers", "keys", "ledger", "prices", "profiles")
+GROUPS: Final = ("admin", "config", "credit", "customers", "keys", "ledger", "prices", "profiles", "providers")
 """Modules beside this one whose ``app`` is a group of commands."""
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the market keeps everything.  [default: var]")]
@@ -85,6 +85,37 @@ def migrate() -> None:
     settings = load_settings()
     migrate_database(settings.database_dsn)
     note("The database is at the newest schema.")
+
+
+@app.command()
+def seed(
+    at: Annotated[list[str], typer.Option(help="PROVIDER=http://host:port of an emulated provider; repeatable.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Seed the demo market over emulated providers that run elsewhere (see goodput emulate)."""
+    from dataclasses import asdict
+
+    from app.cli.configuration import load_settings
+    from app.cli.demo_commands import seed_at
+    from app.cli.terminal import answer, note
+
+    credentials = seed_at(load_settings(), at)
+    if credentials is None:
+        note("The market is seeded; its credentials were told when it was first.")
+    else:
+        answer(asdict(credentials), as_json=as_json)
+
+
+@app.command()
+def emulate(
+    provider: Annotated[str, typer.Argument(help="One of the demo's providers, such as cluster-b200.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65000, help="Port of its first deployment; others follow.")] = 9000,
+) -> None:
+    """Run an emulated provider: an OpenAI-compatible server at the measured token times of a deployment."""
+    from app.cli.demo_commands import emulate as run_emulated
+
+    raise typer.Exit(run_emulated(provider, host, port))
 
 
 @app.command()

@@ -73,6 +73,7 @@ def measure(options: MeasureOptions) -> None:
         lengths = (options.isl, options.osl)
         plan = SweepPlan(loads, *lengths, options.seconds_max, options.requests_max, options.seed)
         spec = _spec(options, max(loads))
+        _expect_folder(options.out)
     except (ValueError, ProviderSpecError) as error:
         raise typer.BadParameter(str(error)) from error
     sweep, served = _swept(spec, plan)
@@ -99,6 +100,12 @@ def _loads(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise ValueError(f"concurrency: expected whole numbers with commas, like 1,2,4,8, got {text!r}") from error
+
+
+def _expect_folder(out: Path | None) -> None:
+    """Looks before a minute is spent on measuring."""
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--out: there is no folder {out.parent}")
 
 
 def _spec(options: MeasureOptions, concurrency: int) -> "ProviderSpec":
@@ -202,8 +209,8 @@ def _report(sweep: "Sweep", profile: "Profile", options: MeasureOptions) -> None
         try:
             options.out.write_text(document + "\n")
         except OSError as error:
-            said = f"the profile was measured, but {options.out} cannot be written: {error.strerror}"
-            raise Failure(said) from error
+            typer.echo(document)
+            raise Failure(f"{options.out} cannot be written: {error.strerror}; the profile is printed above") from error
         note(f"The profile is in {options.out}.")
     if options.as_json:
         typer.echo(document)
