@@ -145,6 +145,7 @@ class EmulatedBackend:
         self._timer = None
         now_s = self._loop.time()
         now_ns = self._pace.engine_ns(now_s)
+        self._engine.take_started()
         for done in self._engine.advance(now_ns):
             answer = self._live.get(done.key)
             if answer is not None:

@@ -68,6 +68,7 @@ class ContinuousBatch:
         self._ends: list[tuple[int, int, _Sequence]] = []
         self._leaving: list[_Sequence] = []
         self._finished: list[Finished] = []
+        self._started: list[tuple[int, int]] = []
         self._decoding = 0
         self._kv_tokens = 0
         self._kv_reserved = 0
@@ -139,6 +140,11 @@ class ContinuousBatch:
         self._pass_to(until_ns, inclusive=True)
         finished, self._finished = self._finished, []
         return finished
+
+    def take_started(self) -> list[tuple[int, int]]:
+        """Key and ns of every first token made since the last call."""
+        started, self._started = self._started, []
+        return started
 
     def made(self, key: int, at_ns: int) -> int:
         """How many tokens of a live request were made by ``at_ns``."""
@@ -282,6 +288,8 @@ class ContinuousBatch:
 
     def _start_decode(self, sequence: _Sequence) -> None:
         sequence.first = self._iterations - 1
+        if not sequence.is_gone:
+            self._started.append((sequence.key, -(-self._run_ends_ps // PS_PER_NS)))
         self._kv_tokens += 1
         if sequence.output_tokens == 1 and not sequence.is_gone:
             self._finish(sequence)

@@ -85,6 +85,10 @@ class Engine(Protocol):
         """Lets time pass, ``until_ns`` included; answers the requests that finished since the last call."""
         ...
 
+    def take_started(self) -> list[tuple[int, int]]:
+        """Key and ns of every first token made since the last call, in the order they were."""
+        ...
+
     def made(self, key: int, at_ns: int) -> int:
         """How many tokens of a live request were made by ``at_ns``, after ``advance(at_ns)``; 0 when unknown."""
         ...

@@ -58,6 +58,7 @@ class RemoteApi:
         self._ends: list[tuple[float, int, _Stream]] = []
         self._streaming: dict[int, _Stream] = {}
         self._finished: list[Finished] = []
+        self._started: list[tuple[int, int]] = []
         self._submitted = 0
         self._in_service = 0
         self._level = 0.0
@@ -114,6 +115,11 @@ class RemoteApi:
         self._pass_to(until_ns, inclusive=True)
         finished, self._finished = self._finished, []
         return finished
+
+    def take_started(self) -> list[tuple[int, int]]:
+        """Key and ns of every first token made since the last call."""
+        started, self._started = self._started, []
+        return started
 
     def made(self, key: int, at_ns: int) -> int:
         """How many tokens of a live request were made by ``at_ns``."""
@@ -191,6 +197,7 @@ class RemoteApi:
             heapq.heappush(self._reading, (stream.enters_ns, stream.order, stream))
 
     def _first_token(self, stream: _Stream, at_ns: int) -> None:
+        self._started.append((stream.key, at_ns))
         stream.first_level = self._level
         stream.first_mark = self._marks_forgotten + len(self._marks) - 1
         self._streaming[stream.order] = stream

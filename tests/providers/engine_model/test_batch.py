@@ -161,3 +161,15 @@ def test_the_next_token_is_the_end_of_the_iteration_under_way() -> None:
     model.advance(11_100)
     assert [model.next_token(at) for at in (11_100, 22_099, 22_100)] == [22_100, 22_100, 33_100]
     assert [model.made(0, at) for at in (11_100, 22_099, 22_100)] == [1, 1, 2]
+
+
+def test_first_tokens_are_told_once_each_when_they_are_made() -> None:
+    model = engine()
+    model.submit(0, 10, 3, at_ns=0)  # first token at 21.0
+    model.submit(1, 1, 1, at_ns=0)
+    model.advance(10_000)
+    assert model.take_started() == []
+    assert [done.key for done in model.advance(100_000)] == [1, 0]
+    started = model.take_started()
+    assert sorted(started) == [(0, 21_100), (1, 21_100)]
+    assert model.take_started() == []
