@@ -8,9 +8,10 @@ from typing import Generic, TypeVar
 from app.errors import MarketError
 
 ROWS_DEFAULT = 50
-ID_CHARS_MAX = 64
+INTEGER_MAX = 2**63
 T = TypeVar("T")
 _CURSOR = re.compile(r"(\d{1,19})\.([A-Za-z0-9_.:-]{1,64})")
+_NUMBER = re.compile(r"[0-9]{1,19}")
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -68,7 +69,7 @@ def read_cursor(text: str) -> Cursor | None:
     if not text:
         return None
     match = _CURSOR.fullmatch(text)
-    if match is None or int(match.group(1)) >= 2**63:
+    if match is None or int(match.group(1)) >= INTEGER_MAX:
         raise BadCursor(text)
     return Cursor(int(match.group(1)), match.group(2))
 
@@ -82,6 +83,17 @@ def read_id_cursor(text: str) -> str:
     if text and _ID.fullmatch(text) is None:
         raise BadCursor(text)
     return text
+
+
+def read_number_cursor(text: str) -> int | None:
+    """Reads a cursor that is the number of a row; None when there is none.
+
+    Raises:
+        BadCursor: the text is none.
+    """
+    if text and (_NUMBER.fullmatch(text) is None or int(text) >= INTEGER_MAX):
+        raise BadCursor(text)
+    return int(text) if text else None
 
 
 def rows_wanted(asked: int | None, rows_max: int) -> int:

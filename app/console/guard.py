@@ -9,6 +9,7 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath
 
 from app.admin.desk import Desk
 from app.errors import MarketError
@@ -24,6 +25,7 @@ ROUTE_IS_PUBLIC = "is_public"
 NEXT_CHARS_MAX = 500
 _OURS = frozenset({"same-origin", "none"})
 
+Id = FromPath[str]
 Connection = ASGIConnection[Any, Any, Any, Any]
 HttpRequest = Request[Any, Any, Any]
 

@@ -7,12 +7,12 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from app.admin import repository, service
-from app.admin.pages import page_of, read_id_cursor, rows_wanted
+from app.admin.pages import page_of, read_id_cursor, read_number_cursor, rows_wanted
 from app.admin.wire import CreditBody, CustomerBody, KeyBody
 from app.audit.service import AuditFilter, audit_page
 from app.console.forms import Form, read_form
-from app.console.guard import ROUTE_PERMISSION, HttpRequest
-from app.console.site import Site
+from app.console.guard import ROUTE_PERMISSION, HttpRequest, Id
+from app.console.site import Site, TheSite
 from app.errors import MarketError
 from app.identity.models import ApiKey
 from app.identity.repository import customers_page, keys_of
@@ -30,7 +30,7 @@ RECENT_ROWS = 10
 
 
 @get("/customers", name="console.customers", include_in_schema=False)
-async def customers(request: HttpRequest, site: Site) -> Response[str]:
+async def customers(request: HttpRequest, site: TheSite) -> Response[str]:
     """Who buys, what they have left, and how many keys they hold."""
     return await _customers_page(request, site, {})
 
@@ -49,7 +49,7 @@ async def _customers_page(request: HttpRequest, site: Site, more: dict[str, Any]
 
 
 @post("/customers", name="console.create_customer", include_in_schema=False, opt=RUNS_CUSTOMERS, status_code=200)
-async def create_customer(request: HttpRequest, site: Site) -> Response[str] | Redirect:
+async def create_customer(request: HttpRequest, site: TheSite) -> Response[str] | Redirect:
     """Adds a customer."""
     form = await read_form(request)
     try:
@@ -61,7 +61,7 @@ async def create_customer(request: HttpRequest, site: Site) -> Response[str] | R
 
 
 @get("/customers/{customer_id:str}", name="console.customer", include_in_schema=False)
-async def customer(request: HttpRequest, site: Site, customer_id: str) -> Response[str]:
+async def customer(request: HttpRequest, site: TheSite, customer_id: Id) -> Response[str]:
     """One customer: balance, keys, what they did last."""
     return await _customer_page(request, site, customer_id, {})
 
@@ -96,7 +96,7 @@ async def _customer_page(
     opt=RUNS_CUSTOMERS,
     status_code=200,
 )
-async def create_key(request: HttpRequest, site: Site, customer_id: str) -> Response[str]:
+async def create_key(request: HttpRequest, site: TheSite, customer_id: Id) -> Response[str]:
     """Adds a key and shows its secret, this once."""
     form = await read_form(request)
     try:
@@ -114,7 +114,7 @@ async def create_key(request: HttpRequest, site: Site, customer_id: str) -> Resp
     opt=GRANTS,
     status_code=200,
 )
-async def grant_credit(request: HttpRequest, site: Site, customer_id: str) -> Response[str] | Redirect:
+async def grant_credit(request: HttpRequest, site: TheSite, customer_id: Id) -> Response[str] | Redirect:
     """Gives a customer credit; the form's own key makes a second click harmless."""
     form = await read_form(request)
     try:
@@ -144,7 +144,7 @@ async def grant_credit(request: HttpRequest, site: Site, customer_id: str) -> Re
     opt=RUNS_CUSTOMERS,
     status_code=200,
 )
-async def freeze_customer(request: HttpRequest, site: Site, customer_id: str, verb: str) -> Response[str] | Redirect:
+async def freeze_customer(request: HttpRequest, site: TheSite, customer_id: Id, verb: Id) -> Response[str] | Redirect:
     """Stops a customer's new requests, or allows them again."""
     if verb not in {"freeze", "unfreeze"}:
         raise UnknownSubject("customer action", verb)
@@ -159,7 +159,7 @@ async def freeze_customer(request: HttpRequest, site: Site, customer_id: str, ve
 
 
 @get("/keys/{key_id:str}/revoke", name="console.confirm_revoke", include_in_schema=False, opt=RUNS_CUSTOMERS)
-async def confirm_revoke(request: HttpRequest, site: Site, key_id: str) -> Response[str]:
+async def confirm_revoke(request: HttpRequest, site: TheSite, key_id: Id) -> Response[str]:
     """What revoking a key means, and the form that does it."""
     return await _revoke_page(request, site, key_id, {})
 
@@ -179,7 +179,7 @@ async def _revoke_page(
 @post(
     "/keys/{key_id:str}/revoke", name="console.revoke_key", include_in_schema=False, opt=RUNS_CUSTOMERS, status_code=200
 )
-async def revoke_key(request: HttpRequest, site: Site, key_id: str) -> Response[str] | Redirect:
+async def revoke_key(request: HttpRequest, site: TheSite, key_id: Id) -> Response[str] | Redirect:
     """Ends a key for good."""
     form = await read_form(request)
     try:
@@ -190,11 +190,10 @@ async def revoke_key(request: HttpRequest, site: Site, key_id: str) -> Response[
 
 
 @get("/ledger", name="console.ledger", include_in_schema=False)
-async def ledger(request: HttpRequest, site: Site) -> Response[str]:
+async def ledger(request: HttpRequest, site: TheSite) -> Response[str]:
     """Whether the books balance, every account, and the last transactions."""
     rows_max = rows_wanted(25, site.desk.settings.page_rows_max)
-    after = read_id_cursor(request.query_params.get("after", ""))
-    before_id = int(after) if after.isascii() and after.isdigit() and len(after) <= 18 else None  # noqa: PLR2004 (64 bit)
+    before_id = read_number_cursor(request.query_params.get("after", ""))
     async with site.desk.database.snapshot() as session:
         balance = await repository.trial_balance(session)
         accounts = await repository.accounts(session)
@@ -205,7 +204,7 @@ async def ledger(request: HttpRequest, site: Site) -> Response[str]:
 
 
 @get("/audit", name="console.audit", include_in_schema=False)
-async def audit(request: HttpRequest, site: Site) -> Response[str]:
+async def audit(request: HttpRequest, site: TheSite) -> Response[str]:
     """Who changed what, newest first."""
     asked = {name: request.query_params.get(name, "").strip()[:200] for name in ("subject", "action")}
     after = read_id_cursor(request.query_params.get("after", ""))

@@ -12,15 +12,16 @@ from app.admin.repository import OUTCOMES, RequestFilter
 from app.admin.service import ProviderState
 from app.console.consequences import VERBS, consequences
 from app.console.forms import Form, read_form
-from app.console.guard import COOKIE, ROUTE_PERMISSION, HttpRequest
+from app.console.guard import COOKIE, ROUTE_PERMISSION, HttpRequest, Id
 from app.console.panels import ProviderPanel
 from app.console.receipt import receipt
 from app.console.render import SECURITY_HEADERS
-from app.console.site import REFRESH_US, Site
+from app.console.site import REFRESH_US, Site, TheSite
 from app.errors import MarketError, Retry
 from app.identity.repository import names_of
 from app.identity.roles import Permission
 from app.identity.service import UnknownSubject
+from app.metering.receipt import receipt as customers_receipt
 from pricing.slo import Tier
 
 STREAMS_MAX = 64
@@ -53,14 +54,14 @@ class TooManyStreams(MarketError):
 
 
 @get("/", name="console.overview", include_in_schema=False)
-async def overview(request: HttpRequest, site: Site) -> Response[str]:
+async def overview(request: HttpRequest, site: TheSite) -> Response[str]:
     """The market at a glance."""
     standing = await site.standing.get()
     return site.page(request, "overview.html", "/console", site.overview_context(standing))
 
 
 @get("/overview/stream", name="console.stream", include_in_schema=False)
-async def overview_stream(request: HttpRequest, site: Site) -> ServerSentEvent:
+async def overview_stream(request: HttpRequest, site: TheSite) -> ServerSentEvent:
     """The overview's parts, whenever they are read anew."""
     if site.streams >= STREAMS_MAX:
         raise TooManyStreams
@@ -90,13 +91,13 @@ async def _live_parts(
 
 
 @get("/providers", name="console.providers", include_in_schema=False)
-async def providers(request: HttpRequest, site: Site) -> Response[str]:
+async def providers(request: HttpRequest, site: TheSite) -> Response[str]:
     """Every provider and deployment as it stands."""
     return site.page(request, "providers.html", "/console/providers", {"providers": await site.panels.get()})
 
 
 @get("/providers/{provider_id:str}/{verb:str}", name="console.provider_action", include_in_schema=False, opt=RUNS_FLEET)
-async def provider_action(request: HttpRequest, site: Site, provider_id: str, verb: str) -> Response[str]:
+async def provider_action(request: HttpRequest, site: TheSite, provider_id: Id, verb: Id) -> Response[str]:
     """What an action would do, and the form that does it."""
     site.panels.forget()
     panels = await site.panels.get()
@@ -111,7 +112,7 @@ async def provider_action(request: HttpRequest, site: Site, provider_id: str, ve
     opt=RUNS_FLEET,
     status_code=200,
 )
-async def provider_act(request: HttpRequest, site: Site, provider_id: str, verb: str) -> Response[str] | Redirect:
+async def provider_act(request: HttpRequest, site: TheSite, provider_id: Id, verb: Id) -> Response[str] | Redirect:
     """Does it, and records who did and why."""
     panels = await site.panels.get()
     chosen = _chosen(panels, provider_id, verb)
@@ -129,7 +130,7 @@ async def provider_act(request: HttpRequest, site: Site, provider_id: str, verb:
 
 
 @get("/requests", name="console.requests", include_in_schema=False)
-async def requests(request: HttpRequest, site: Site) -> Response[str]:
+async def requests(request: HttpRequest, site: TheSite) -> Response[str]:
     """Delivered requests, newest first, by what one looks for."""
     asked = {
         name: request.query_params.get(name, "").strip()[:200]
@@ -156,7 +157,7 @@ async def find_request(request: HttpRequest) -> Redirect:
 
 
 @get("/requests/{request_id:str}", name="console.receipt", include_in_schema=False)
-async def request_receipt(request: HttpRequest, site: Site, request_id: str) -> Response[str]:
+async def request_receipt(request: HttpRequest, site: TheSite, request_id: Id) -> Response[str]:
     """One request: where its time went, which tokens kept which promise, what it cost."""
     async with site.desk.database.reading() as session:
         event = await repository.request_by_id(session, request_id)
@@ -164,7 +165,8 @@ async def request_receipt(request: HttpRequest, site: Site, request_id: str) -> 
     if event is None:
         raise UnknownSubject("request", request_id)
     book = await site.desk.shelf.find(event.price_book_id)
-    context = {"receipt": receipt(event, book), "customer": names.get(event.customer_id, event.customer_id)}
+    why = customers_receipt(event, book)["why"]
+    context = {"receipt": receipt(event, book), "why": why, "customer": names.get(event.customer_id, event.customer_id)}
     return site.page(request, "receipt.html", "/console/requests", context)
 
 

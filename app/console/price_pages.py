@@ -8,8 +8,8 @@ from litestar import Response, get
 from app.admin import repository
 from app.admin.desk import Economics
 from app.console.books import book_cards
-from app.console.guard import HttpRequest
-from app.console.site import Site
+from app.console.guard import HttpRequest, Id
+from app.console.site import Site, TheSite
 from app.identity.service import UnknownSubject
 from pricing.pricebook import PriceBook
 from pricing.profiles import LengthClass, ProfileError
@@ -21,7 +21,7 @@ HERE = "/console/frontier"
 
 
 @get("/frontier", name="console.frontier", include_in_schema=False)
-async def frontier_page(request: HttpRequest, site: Site) -> Response[str]:
+async def frontier_page(request: HttpRequest, site: TheSite) -> Response[str]:
     """What was measured, its envelope, and where the tiers on sale lie on it."""
     asked = {name: request.query_params.get(name, "")[:200] for name in ("model", "lengths", "y")}
     try:
@@ -83,13 +83,13 @@ def _class_of(text: str, classes: tuple[LengthClass, ...]) -> LengthClass | None
 
 
 @get("/prices", name="console.prices", include_in_schema=False)
-async def prices(request: HttpRequest, site: Site) -> Response[str]:
+async def prices(request: HttpRequest, site: TheSite) -> Response[str]:
     """The book in force: promises, rates, costs and margins; and the books before it."""
     return await _book_page(request, site, site.live_book())
 
 
 @get("/prices/{book_id:str}", name="console.price_book", include_in_schema=False)
-async def price_book_page(request: HttpRequest, site: Site, book_id: str) -> Response[str]:
+async def price_book_page(request: HttpRequest, site: TheSite, book_id: Id) -> Response[str]:
     """A book that was in force once, or will be."""
     book = await site.desk.shelf.find(book_id)
     if book is None:

@@ -205,15 +205,24 @@ def _due_line(rung: Rung, timeline: Timeline, chosen: Sequence[int], horizon_us:
 
 def _due_us(rung: Rung, timeline: Timeline, chunk: int) -> int:
     """When the last token of a chunk was due."""
-    token = timeline.tokens_through[chunk] if timeline.streamed else timeline.tokens
-    return rung.slo.deadline_us(max(0, token - 1), timeline.excused_us[chunk])
+    tokens = timeline.tokens_through[chunk] if timeline.streamed else timeline.tokens
+    return rung.slo.deadline_us(max(0, tokens - 1), timeline.excused_us[chunk])
 
 
 def _tier_met(ladder: Ladder | None, timeline: Timeline, chunk: int) -> str:
-    """The best tier whose deadline a chunk's last token met; ``missed`` when none, empty when nobody knows."""
+    """The best tier whose deadline a chunk's first token met, which is due first; ``missed`` when none.
+
+    Empty when no promise is at hand.
+    """
     if ladder is None:
         return ""
-    met = (rung.tier.value for rung in ladder if timeline.at_us[chunk] <= _due_us(rung, timeline, chunk))
+    first = timeline.tokens_through[chunk - 1] if timeline.streamed and chunk else 0
+    token = first if timeline.streamed else timeline.tokens - 1
+    met = (
+        rung.tier.value
+        for rung in ladder
+        if timeline.at_us[chunk] <= rung.slo.deadline_us(token, timeline.excused_us[chunk])
+    )
     return next(met, "missed")
 
 

@@ -20,6 +20,7 @@ from app.console.guard import (
     ROUTE_IS_PUBLIC,
     ForeignForm,
     HttpRequest,
+    Id,
     NotSignedIn,
     address_of,
     guard_of,
@@ -31,7 +32,7 @@ from app.console.guard import (
     visitor_of,
 )
 from app.console.render import SECURITY_HEADERS
-from app.console.site import Site
+from app.console.site import Site, TheSite
 from app.errors import MarketError
 from app.logs import get_logger
 
@@ -52,13 +53,13 @@ _HEADINGS = {
 
 
 @get("/login", name="console.login", include_in_schema=False, opt=PUBLIC)
-async def login_page(request: HttpRequest, site: Site) -> Response[str]:
+async def login_page(request: HttpRequest, site: TheSite) -> Response[str]:
     """The sign-in form."""
     return _login_page(request, site, safe_next(request.query_params.get("next", HOME)))
 
 
 @post("/login", name="console.sign_in", include_in_schema=False, opt=PUBLIC, status_code=200)
-async def sign_in(request: HttpRequest, site: Site) -> Response[str] | Redirect:
+async def sign_in(request: HttpRequest, site: TheSite) -> Response[str] | Redirect:
     """Checks address and password and begins a session."""
     form = await read_form(request)
     if not is_same(form.text("csrf"), request.cookies.get(LOGIN_COOKIE, "")):
@@ -76,7 +77,7 @@ async def sign_in(request: HttpRequest, site: Site) -> Response[str] | Redirect:
 
 
 @post("/logout", name="console.sign_out", include_in_schema=False, status_code=200)
-async def sign_out(request: HttpRequest, site: Site) -> Redirect:
+async def sign_out(request: HttpRequest, site: TheSite) -> Redirect:
     """Ends the session."""
     await site.desk.browsers.sign_out(visitor_of(request))
     return Redirect(
@@ -85,7 +86,7 @@ async def sign_out(request: HttpRequest, site: Site) -> Redirect:
 
 
 @post("/theme", name="console.theme", include_in_schema=False, status_code=200)
-async def choose_theme(request: HttpRequest, site: Site) -> Redirect:
+async def choose_theme(request: HttpRequest, site: TheSite) -> Redirect:
     """Remembers light, dark, or whatever the browser prefers."""
     form = await read_form(request)
     if form.text("theme") in THEMES:
@@ -99,7 +100,7 @@ async def choose_theme(request: HttpRequest, site: Site) -> Redirect:
     include_in_schema=False,
     opt=PUBLIC,
 )
-async def asset(request: HttpRequest, site: Site, digest: str, name: str) -> Response[bytes]:
+async def asset(request: HttpRequest, site: TheSite, digest: Id, name: Id) -> Response[bytes]:
     """A file of the console, for ever the same under its address."""
     found = site.assets.find(digest, name)
     if found is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar import Response
+from litestar.di import NamedDependency
 
 from app.admin import repository
 from app.admin.desk import Desk, Economics
@@ -172,3 +173,6 @@ class Site:
         }
         paced: Mapping[str, Pace] = paces(answers)
         return provider_panels(providers, live.fleet.loads, breakers, paced)
+
+
+TheSite = NamedDependency[Site]

@@ -19,6 +19,7 @@ from sqlmodel import SQLModel
 
 from app import clock
 from app.admin.desk import Desk
+from app.admin.routes import admin_routes
 from app.audit.service import Actor
 from app.catalog.book_cache import BookShelf
 from app.catalog.service import publish_book
@@ -344,7 +345,8 @@ def application(data_dir: Path, *, has_history: bool = True) -> Litestar:
         await writer.close()
         await desk.database.close()
 
-    return Litestar(route_handlers=[*console_routes(desk)], lifespan=[running], openapi_config=None)
+    routes = [*console_routes(desk), *admin_routes(desk)]
+    return Litestar(route_handlers=routes, lifespan=[running], openapi_config=None)
 
 
 if __name__ == "__main__":
