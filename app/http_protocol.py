@@ -23,3 +23,15 @@ class FirstByteProtocol(HttpToolsProtocol):
         extended: dict[str, Any] = self.scope  # pyright: ignore[reportAssignmentType] (a scope may carry more keys than its type names)
         extended[BEGAN_NS] = monotonic_ns()
         extended[ABORT] = self.transport.abort
+
+    def shutdown(self) -> None:
+        """Called by the server when it begins to drain: a page's live stream, which never ends by itself, ends now."""
+        super().shutdown()
+        if self.cycle is not None and not self.cycle.response_complete and _is_live_page(self.cycle.scope):
+            self.transport.close()
+
+
+def _is_live_page(scope: Any) -> bool:
+    return scope.get("method") == "GET" and any(
+        name == b"accept" and b"text/event-stream" in value for name, value in scope.get("headers", ())
+    )

@@ -16,7 +16,13 @@ from app.metering.meter import Metered
 from app.metering.models import UsageEvent
 from app.metering.receipt import receipt
 from pricing.rating import Ending
-from providers.errors import ProviderError, ProviderRejectedRequest, ProviderTimeout
+from providers.errors import (
+    ProviderCredentialRejected,
+    ProviderError,
+    ProviderOverloaded,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+)
 
 JSON_HEADERS: Headers = ((b"content-type", b"application/json"),)
 US_PER_MS = 1_000
@@ -98,6 +104,10 @@ def failure_answer(error: ProviderError, *, is_started: bool) -> MarketError:
     """What a customer is told when a provider failed them."""
     if isinstance(error, ProviderRejectedRequest) and not is_started:
         return errors.provider_rejected(error.detail, error.status or 400)
+    if isinstance(error, ProviderOverloaded) and not is_started:
+        return errors.provider_overloaded(error.retry_after_s)
+    if isinstance(error, ProviderCredentialRejected):  # our own affair: what it said is in the log, not in the answer
+        return errors.provider_failed("it does not take our requests at the moment", 502, is_started=is_started)
     if isinstance(error, ProviderTimeout):
         return errors.provider_failed(error.detail, 504, is_started=is_started)
     return errors.provider_failed(error.detail, 502, is_started=is_started)

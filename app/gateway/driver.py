@@ -63,10 +63,13 @@ class Driver:
         decision = self._dispatcher.on_arrival(job, self._source.fleet, self._clock_us())
         if isinstance(decision, Refuse):
             raise refusal(decision)
+        if isinstance(decision, Wait):
+            self._await_word(job.id)  # its turn may come while the money is still being reserved
         return decision
 
     def withdraw(self, job: Job) -> None:
         """Forgets a job that arrived and will not be leased."""
+        self._waiting.pop(job.id, None)
         self._dispatcher.on_withdrawn(job.id)
 
     async def lease(self, decision: Admit | Wait, admission: Admission) -> Placement:
@@ -133,12 +136,17 @@ class Driver:
                 assert_never(answer)
 
     async def _wait(self, job: Job) -> Admit | Refuse:
-        future: asyncio.Future[Admit | Refuse] = asyncio.get_running_loop().create_future()
-        self._waiting[job.id] = future
         try:
-            return await future
+            return await self._await_word(job.id)
         finally:
             self._waiting.pop(job.id, None)
+
+    def _await_word(self, job_id: JobId) -> "asyncio.Future[Admit | Refuse]":
+        """Where the dispatcher's word on a waiting job will come; it is kept until somebody awaits it."""
+        future = self._waiting.get(job_id)
+        if future is None:
+            future = self._waiting[job_id] = asyncio.get_running_loop().create_future()
+        return future
 
     def release(self, placement: Placement) -> None:
         """Ends a place; the next in line is woken. Returns at once."""

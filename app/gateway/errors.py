@@ -119,6 +119,18 @@ def provider_failed(detail: str, status: int = 502, *, is_started: bool = False)
     )
 
 
+def provider_overloaded(retry_after_s: float | None) -> MarketError:
+    """Every provider tried is full."""
+    after_s = 1.0 if retry_after_s is None else retry_after_s
+    return MarketError(
+        503,
+        "server_is_overloaded",
+        f"The provider has no room for this request; try again in {after_s:.1f} s. Nothing was charged.",
+        type="service_unavailable_error",
+        retry=Retry(should_retry=True, after_s=after_s),
+    )
+
+
 def provider_rejected(detail: str, status: int) -> MarketError:
     """The backend finds the request itself wrong."""
     is_context = "context" in detail.lower() and ("length" in detail.lower() or "exceed" in detail.lower())

@@ -23,6 +23,9 @@ from providers.base import CompletionRequest, TokenChunk
 from providers.errors import ProviderError, ProviderTimeout
 
 NS_PER_US = 1_000
+PACE_EVERY_NS = 500_000_000
+PACE_TOKENS_MIN = 8
+"""Fewer tokens say little about a pace."""
 
 
 class HoldExhausted(Exception):
@@ -39,6 +42,7 @@ class Relay:
     market: Market
     rewriter: Rewriter
     headers: Headers
+    pace_due_ns: int = 0
 
     async def run(self) -> Ended:
         """Streams the answer, trying other offers while the customer has seen nothing; a failure is a value."""
@@ -102,13 +106,12 @@ class Relay:
         self._record(chunk, await self.exchange.write(data))
 
     def _record(self, chunk: TokenChunk, refused_ns: int) -> None:
+        at_ns = monotonic_ns() - self.head.began_ns
         self.answer.delivery.record(
-            monotonic_ns() - self.head.began_ns,
-            chunk.content_bytes,
-            chunk.content_events,
-            tokens=chunk.tokens_through,
-            refused_ns=refused_ns,
+            at_ns, chunk.content_bytes, chunk.content_events, tokens=chunk.tokens_through, refused_ns=refused_ns
         )
+        if at_ns >= self.pace_due_ns:
+            self._note_pace(at_ns)
 
     def _note_first_token(self) -> None:
         placement = self.answer.placement
@@ -119,11 +122,23 @@ class Relay:
             placement.offer.id, placement.tier, placement.candidate.ttft_us, max(1.0, since_request_us - before_us)
         )
 
+    def _note_pace(self, at_ns: int) -> None:
+        """Tells the fleet now and then how a long answer goes, so that a provider that slows down is noticed soon."""
+        self.pace_due_ns = at_ns + PACE_EVERY_NS
+        delivery, placement = self.answer.delivery, self.answer.placement
+        first_us, tokens = delivery.first_token_us, delivery.tokens_counted
+        if first_us is None or tokens < PACE_TOKENS_MIN:
+            return
+        since_us = placement.job.requested_at_us + first_us
+        pace_us = (at_ns / NS_PER_US - first_us) / (tokens - 1)
+        candidate = placement.candidate
+        self.market.supply.paced(candidate.offer.id, placement.tier, candidate.tpot_us, pace_us, since_us=since_us)
+
     async def _extend(self) -> None:
-        """Holds a further step of output; when the wallet covers no more, the answer ends with what it has."""
+        """Holds further steps of output; when the wallet covers no more, the answer ends with what it has."""
         answer = self.answer
-        reserve = answer.reserve
-        if not reserve.is_refused:
+        while answer.reserve.wants_more(answer.delivery):
+            reserve = answer.reserve
             tokens = min(reserve.tokens + self.market.settings.hold_step_tokens, reserve.tokens_max)
             grown = Reserve(tokens, reserve.tokens_max)
             step = held_amount(answer.ask, grown) - held_amount(answer.ask, reserve)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, Router, asgi, get, post
 from litestar.exceptions import MethodNotAllowedException
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 from litestar.types import Receive, Scope, Send
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
@@ -30,7 +30,8 @@ from app.metering.repository import usage_event
 from app.telemetry import CONTENT_TYPE
 from pricing.money import format_usd
 from pricing.pricebook import book_document
-from pricing.slo import US_PER_S
+from pricing.slo import US_PER_S, Tier
+from scheduler.fleet import Fleet
 
 CHAT_PATH = "/v1/chat/completions"
 NS_PER_US = 1_000
@@ -95,7 +96,7 @@ def _catalog_routes(market: Market) -> list[Any]:
         return model_list(market.shelf.live(clock.now()), market.shelf.models())
 
     @get("/models/{model_id:path}", operation_id="getModel", summary="One model on sale")
-    async def get_model(request: Request[Any, Any, Any], model_id: str) -> dict[str, Any]:
+    async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
         await caller_of(request, market)
         name = model_id.removeprefix("/")
         book = market.shelf.live(clock.now())
@@ -107,7 +108,7 @@ def _catalog_routes(market: Market) -> list[Any]:
     @get(
         "/price_books/{book_id:str}", operation_id="getPriceBook", summary="A published price book, to check a receipt"
     )
-    async def get_price_book(book_id: str) -> dict[str, Any]:
+    async def get_price_book(book_id: FromPath[str]) -> dict[str, Any]:
         book = market.shelf.live(clock.now()) if book_id == "live" else await market.shelf.find(book_id)
         if book is None:
             raise MarketError(404, "price_book_not_found", f"There is no price book '{book_id[:80]}'.", param="book_id")
@@ -170,7 +171,7 @@ def quote_document(asked: QuoteRequest, caller: Caller, market: Market) -> dict[
 def _account_routes(market: Market) -> list[Any]:
     @get("/generation", operation_id="getGeneration", summary="The receipt of one request")
     async def get_generation(
-        request: Request[Any, Any, Any], generation_id: Annotated[str, Parameter(query="id", max_length=200)]
+        request: Request[Any, Any, Any], generation_id: Annotated[str, QueryParameter(name="id", max_length=200)]
     ) -> dict[str, Any]:
         caller = await caller_of(request, market)
         event = await usage_event(market.database, generation_id)
@@ -266,3 +267,8 @@ async def readiness(market: Market) -> dict[str, dict[str, Any]]:
     unserved = sorted(f"{model} {tier}" for model, tier in book.cards if not market.supply.is_served(model, tier))
     checks["providers"] = {"ok": len(unserved) < len(book.cards), "unserved": unserved}
     return checks
+
+
+def is_served(fleet: Fleet, model: str, tier: Tier) -> bool:
+    """Whether some offer takes new work for a model at a tier."""
+    return any(tier in offer.tiers and offer.id not in fleet.closed for offer in fleet.offers.get(model, ()))

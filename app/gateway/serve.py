@@ -115,7 +115,7 @@ async def fulfil(received: Received, head: Head, exchange: Exchange, market: Mar
     ask = await price(read_order(received.body), received.caller, head, market)
     exchange.watch()
     decision = market.driver.arrive(ask.job)
-    reserve = Reserve(min(ask.quote.output_bound, market.settings.hold_step_tokens), ask.quote.output_bound)
+    reserve = reserve_for(ask, market.settings.hold_step_tokens)
     admitted_at_us = now_us()
     placement = await secure(ask, decision, reserve, market)
     market.meters.began(ask.order.tier)
@@ -150,8 +150,14 @@ async def secure(ask: Ask, decision: Admit | Wait, reserve: Reserve, market: Mar
         raise
 
 
+def reserve_for(ask: Ask, step_tokens: int) -> Reserve:
+    """How much output to hold first: a step that can grow, or all of it where the answer cannot be cut."""
+    bound = ask.quote.output_bound
+    return Reserve(min(bound, step_tokens) if ask.order.is_stream else bound, bound)
+
+
 def hold_request(ask: Ask, reserve: Reserve, market: Market) -> HoldRequest:
-    """What to reserve first: the whole prompt, and one step of output."""
+    """What to reserve first: the whole prompt, and the output that is held first."""
     created_at_us = now_us()
     return HoldRequest(
         id=ask.job.id,
@@ -221,7 +227,13 @@ def learn(answer: Answer, ended: Ended, metered: Metered, market: Market) -> Non
         )
     if ended.error is None:
         pace_us = tpot_us(metered, is_stream=ask.order.is_stream)
-        market.supply.succeeded(placement.offer.id, placement.tier, placement.candidate.tpot_us, pace_us)
+        market.supply.succeeded(
+            placement.offer.id,
+            placement.tier,
+            placement.candidate.tpot_us,
+            pace_us,
+            since_us=ask.job.requested_at_us + (answer.delivery.first_token_us or 0),
+        )
     market.meters.settled(answer, ended, metered)
 
 

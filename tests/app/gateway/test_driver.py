@@ -205,6 +205,19 @@ async def test_many_jobs_for_one_slot_each_get_it_once() -> None:
     assert (store.live, driver.in_flight, driver.waiting, dispatcher.admitted) == ({}, 0, 0, 0)
 
 
+async def test_a_turn_that_comes_before_the_job_asks_for_it_is_not_lost() -> None:
+    store = Store()
+    driver, _ = driver_over(store, offer())
+    first = await place(driver, "a")
+    decision = driver.arrive(job("b"))
+    assert isinstance(decision, Wait)
+    driver.release(first)
+    await driver.close()  # the release has woken the job, which is still busy reserving its money
+    placement = await asyncio.wait_for(driver.lease(decision, Admission(LIMITS, 30)), 1)
+    assert placement.job.id == "b"
+    assert driver.waiting == 0
+
+
 async def test_a_decision_to_wait_is_a_value_before_anything_is_reserved() -> None:
     store = Store()
     driver, _ = driver_over(store, offer())
