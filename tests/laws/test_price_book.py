@@ -6,13 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.money import Rate
 from pricing.pricebook import RateCard, book_document, book_from_record, book_record, price_book
 from pricing.slo import Rung, Slo, Tier
 from pricing.usage import Rates
+
+few = settings(max_examples=30)
 
 MIDNIGHT = datetime(2026, 11, 24, tzinfo=UTC)
 MODELS = ["gpt-oss-120b", "smollm2-135m", "tuned/é×"]
@@ -33,6 +35,7 @@ def card_lists(draw: st.DrawFn) -> list[RateCard]:
     return cards
 
 
+@few
 @given(card_lists())
 def test_a_stored_book_is_read_back_whole(cards: list[RateCard]) -> None:
     book = price_book(MIDNIGHT, cards)
@@ -40,6 +43,7 @@ def test_a_stored_book_is_read_back_whole(cards: list[RateCard]) -> None:
     assert book_from_record(stored) == book
 
 
+@few
 @given(card_lists(), st.integers(0, 2**32))
 def test_the_order_in_which_cards_arrive_changes_nothing(cards: list[RateCard], seed: int) -> None:
     shuffled = list(cards)
@@ -47,6 +51,7 @@ def test_the_order_in_which_cards_arrive_changes_nothing(cards: list[RateCard], 
     assert price_book(MIDNIGHT, shuffled) == price_book(MIDNIGHT, cards)
 
 
+@few
 @given(card_lists())
 def test_anyone_can_recompute_the_hash_from_the_published_document(cards: list[RateCard]) -> None:
     book = price_book(MIDNIGHT, cards)
@@ -55,6 +60,7 @@ def test_anyone_can_recompute_the_hash_from_the_published_document(cards: list[R
     assert book.id.endswith(book.sha256[:8])
 
 
+@few
 @given(card_lists(), st.integers(1, 1_000))
 def test_a_rate_a_promise_or_a_date_changed_is_another_book(cards: list[RateCard], step: int) -> None:
     book = price_book(MIDNIGHT, cards)
@@ -71,12 +77,14 @@ def test_a_rate_a_promise_or_a_date_changed_is_another_book(cards: list[RateCard
     assert len(digests) == 4
 
 
+@few
 @given(card_lists(), st.integers(-12, 14))
 def test_a_moment_is_the_same_book_in_every_time_zone(cards: list[RateCard], hours: int) -> None:
     elsewhere = MIDNIGHT.astimezone(timezone(timedelta(hours=hours)))
     assert price_book(elsewhere, cards) == price_book(MIDNIGHT, cards)
 
 
+@few
 @given(card_lists(), st.integers(0, 10**6))
 def test_our_own_cost_is_stored_but_no_part_of_what_is_published(cards: list[RateCard], pico: int) -> None:
     other = [replace(card, cost=Rates(*[Rate(pico)] * 4)) for card in cards]
@@ -84,6 +92,7 @@ def test_our_own_cost_is_stored_but_no_part_of_what_is_published(cards: list[Rat
     assert "cost" not in json.dumps(book_document(price_book(MIDNIGHT, cards)))
 
 
+@few
 @given(card_lists())
 def test_a_ladder_runs_from_the_tier_served_to_the_least_one_sold(cards: list[RateCard]) -> None:
     book = price_book(MIDNIGHT, cards)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.goodput import Grade, Timeline, grade
@@ -14,6 +14,8 @@ from pricing.slo import Ladder, Rung, Slo, Tier
 from pricing.usage import Rates, Usage
 
 LATE_US = 60_000
+
+few = settings(max_examples=30)
 
 
 @st.composite
@@ -65,6 +67,7 @@ def by_token(timeline: Timeline, change: Callable[[list[tuple[int, int]]], list[
     )
 
 
+@few
 @given(timelines(), ladders(), inputs)
 def test_one_chunk_per_token_at_the_same_times_is_the_same_bill(
     timeline: Timeline, ladder: Ladder, prompt: Usage
@@ -120,6 +123,7 @@ def test_the_case_that_rounding_each_line_by_itself_would_get_wrong() -> None:
     assert [line.amount for line in on_time.lines] == [9, 10]
 
 
+@few
 @given(timelines(), ladders(), inputs, st.sampled_from(Ending))
 def test_a_bill_never_exceeds_its_quote_nor_its_gross(
     timeline: Timeline, ladder: Ladder, prompt: Usage, ending: Ending
@@ -131,6 +135,7 @@ def test_a_bill_never_exceeds_its_quote_nor_its_gross(
     assert ceiling.input_ceiling <= ceiling.ceiling
 
 
+@few
 @given(timelines(), ladders(), inputs)
 def test_lines_sum_to_the_net_which_is_less_than_a_nano_below_the_exact_price(
     timeline: Timeline, ladder: Ladder, prompt: Usage
@@ -146,6 +151,7 @@ def test_lines_sum_to_the_net_which_is_less_than_a_nano_below_the_exact_price(
     assert all(line.amount >= 0 for line in charge.lines)
 
 
+@few
 @given(timelines(), ladders(), inputs)
 def test_a_failure_of_the_provider_or_ours_is_free(timeline: Timeline, ladder: Ladder, prompt: Usage) -> None:
     for ending in (Ending.PROVIDER_ERROR, Ending.PROVIDER_TIMEOUT, Ending.CRASH):
@@ -182,6 +188,7 @@ def test_grading_equals_the_definition_token_by_token(timeline: Timeline, ladder
     assert graded.tokens == timeline.tokens
 
 
+@few
 @given(timelines(), ladders())
 def test_an_answer_not_streamed_is_graded_as_if_all_of_it_were_the_last_token(
     timeline: Timeline, ladder: Ladder
