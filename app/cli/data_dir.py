@@ -55,6 +55,7 @@ def secret_key(folder: Path) -> str:
 
 def write_private(file: Path, text: str) -> None:
     """Writes a file that only its user may read, whole or not at all."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = file.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:

@@ -156,6 +156,7 @@ class _Child:
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
+        began_s = time.monotonic()
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
         try:
@@ -166,6 +167,7 @@ class _Child:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        log.info("child.ended", child=self.spec.name, took_s=round(time.monotonic() - began_s, 3))
 
     def _rotate(self) -> None:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)

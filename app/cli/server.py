@@ -2,11 +2,13 @@
 
 import os
 import socket
-from typing import Final
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn._types import ASGIApplication
 
+from app.asgi import Assembly
 from app.cli.failure import Failure
 from app.http_protocol import FirstByteProtocol
 from app.settings import Settings
@@ -42,23 +44,54 @@ def listening_socket(settings: Settings) -> socket.socket:
     return listener
 
 
-def http_server(application: ASGIApplication, settings: Settings) -> uvicorn.Server:
-    """A server for ``application`` that drains for at most ``drain_s_max`` when asked to stop."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            application,
-            http=FirstByteProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=round(settings.drain_s_max),
+class ApiServer:
+    """One HTTP server over one market, which drains when told to stop.
+
+    The process's signals stay with the caller: :meth:`stop` is what they should come to.
+    """
+
+    def __init__(self, assembly: Assembly, settings: Settings) -> None:
+        self._market = assembly.market
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                cast(Any, assembly.application),  # ASGI twice: Litestar and uvicorn each have types of their own for it
+                http=FirstByteProtocol,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=round(settings.drain_s_max),
+            )
         )
-    )
+        self._server.capture_signals = _no_signals
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it listens."""
+        return self._server.started
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Serves until told to stop, then until what runs is finished, for at most ``drain_s_max``.
+
+        A market that cannot start is told apart by :attr:`has_started`; its reason stands in the log.
+        """
+        with suppress(SystemExit):  # uvicorn's word for an application that did not start
+            await self._server.serve(sockets=[listener])
+
+    def stop(self) -> None:
+        """Once: finish what runs, take nothing new. Twice: end what still runs; its holds expire."""
+        self._market.is_draining = True
+        self._server.force_exit = self._server.should_exit
+        self._server.should_exit = True
+
+
+@contextmanager
+def _no_signals() -> Generator[None]:
+    yield
 
 
 def url_of(listener: socket.socket) -> str:

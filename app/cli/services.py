@@ -3,8 +3,10 @@
 import asyncio
 import os
 import shutil
+import signal
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Any, Final, cast
 
 import uvicorn
 import uvloop
@@ -12,9 +14,10 @@ from celery import Celery, signals
 from uvicorn._types import ASGIApplication
 
 from app import logs
+from app.asgi import IN_PROCESS, assemble
 from app.cli.configuration import environment
 from app.cli.failure import Failure
-from app.cli.server import http_server, listening_socket
+from app.cli.server import ApiServer, listening_socket
 from app.http_protocol import FirstByteProtocol
 from app.settings import Settings
 from app.worker import celery_app
@@ -27,11 +30,17 @@ _QUIET: Final = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 def application() -> ASGIApplication:
     """The market's application from the environment; what each of several server processes calls."""
-    from app.asgi import create_app
-
     settings = Settings()
     logs.configure(settings.log_level, as_json=True)
-    return create_app(settings)
+    assembly = assemble(settings)
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        assembly.market.is_draining = True
+        if callable(stop := servers[signal.Signals(number)]):
+            stop(number, frame)
+
+    servers = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
+    return cast(Any, assembly.application)
 
 
 def serve(settings: Settings, workers: int) -> None:
@@ -43,14 +52,14 @@ def serve(settings: Settings, workers: int) -> None:
     if workers > 1:
         _serve_with_many(settings, workers)
         return
-    from app.asgi import create_app
-
     logs.configure(settings.log_level, as_json=True)
-    listener = listening_socket(settings)
-    server = http_server(create_app(settings), settings)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=[listener]))
-    if not server.started:
+    with listening_socket(settings) as listener:
+        server = ApiServer(assemble(settings), settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                runner.get_loop().add_signal_handler(number, server.stop)
+            runner.run(server.serve(listener))
+    if not server.has_started:
         raise Failure("the API did not start; its log above says why.")
 
 
@@ -70,6 +79,9 @@ def beat(settings: Settings) -> None:
 
 
 def _celery(settings: Settings) -> Celery:
+    if settings.redis_url == IN_PROCESS:
+        raise Failure(f"background work needs a Redis server that several processes reach, not {IN_PROCESS}.")
+
     def configure(**_arguments: object) -> None:
         logs.configure(settings.log_level, as_json=True)
 
@@ -80,7 +92,7 @@ def _celery(settings: Settings) -> Celery:
 def _serve_with_many(settings: Settings, workers: int) -> None:
     if settings.database_dsn.startswith("sqlite"):
         raise Failure(f"{workers} API processes need PostgreSQL: SQLite has one writer. Set GOODPUT_DATABASE_URL.")
-    if not settings.redis_url:
+    if settings.redis_url in {"", IN_PROCESS}:
         raise Failure(f"{workers} API processes share leases through a Redis server. Set GOODPUT_REDIS_URL.")
     os.environ.update(environment(settings) | {"PROMETHEUS_MULTIPROC_DIR": str(_empty(settings.data_dir / "metrics"))})
     uvicorn.run(
