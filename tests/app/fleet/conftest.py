@@ -1,9 +1,14 @@
-"""Servers that tests of the fleet share."""
+"""Servers and databases that tests of the fleet share."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+from sqlmodel import SQLModel
 
+from app.audit.models import AuditEvent
+from app.db import Database
+from app.fleet.models import DeploymentRow, ProviderAccount
 from tests.app.fleet.lease_benches import RedisServer, running_server
 
 
@@ -19,3 +24,16 @@ def mortal_server() -> Iterator[RedisServer]:
     """A server for one test, to kill or freeze."""
     with running_server() as server:
         yield server
+
+
+TABLES = [SQLModel.metadata.tables[table.__tablename__] for table in (ProviderAccount, DeploymentRow, AuditEvent)]
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """A SQLite database with the fleet's tables."""
+    opened = Database(f"sqlite:///{tmp_path / 'fleet.sqlite3'}")
+    async with opened.engine.begin() as connection:
+        await connection.run_sync(lambda sync: SQLModel.metadata.create_all(sync, tables=TABLES))
+    yield opened
+    await opened.close()

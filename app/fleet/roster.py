@@ -1,0 +1,154 @@
+"""Who runs what for us, as values; pure. A row becomes one of these before anybody decides by it."""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pricing.slo import Tier
+from pricing.usage import Rates
+from providers.spec import ProviderKind, ProviderSpec
+from scheduler.fleet import UNBOUNDED, OfferId, SpeedCurve
+from scheduler.jobs import Capability
+
+PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+DEPLOYMENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,119}")
+VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
+MODEL_MAX = 180
+LABEL_MAX = 300
+CONTEXT_MAX = 2**40
+
+
+class RosterError(ValueError):
+    """A provider or deployment described so that it cannot be registered; the message says which field and why."""
+
+
+class State(StrEnum):
+    """What an operator decided about a provider or a deployment."""
+
+    ENABLED = "enabled"
+    """Takes work."""
+    DRAINING = "draining"
+    """Finishes what runs, takes nothing new."""
+    DISABLED = "disabled"
+    """Takes nothing until it is enabled."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """One configuration that a provider runs for one model on sale.
+
+    Attributes:
+        provider_id: slug, for example ``cluster-b200``.
+        deployment_id: the measured deployment whose profile it follows.
+        model: the public name of the model; ``backend_model`` is the backend's own name for it.
+        cost: what a token of each class costs us, pico-USD per token.
+        is_owned: cost accrues by time; False where tokens are bought.
+        base_model: of a tuned model, the backend's name of the base that carries the adapter.
+        is_emulated: its tokens are made up at measured speeds; ``label`` says so.
+        api_key_env: name of the environment variable that holds the credential; empty where it wants none.
+
+    Raises:
+        RosterError: a field that cannot be.
+        ProviderSpecError: an address or a name that nobody could talk to.
+    """
+
+    provider_id: str
+    deployment_id: str
+    kind: ProviderKind
+    model: str
+    base_url: str
+    backend_model: str
+    speed: SpeedCurve
+    concurrency_max: int
+    context_max: int
+    cost: Rates
+    is_owned: bool = True
+    base_model: str = ""
+    tiers: frozenset[Tier] = frozenset(Tier)
+    capabilities: frozenset[Capability] = field(default_factory=lambda: frozenset({Capability.STREAMING}))
+    is_emulated: bool = False
+    label: str = ""
+    api_key_env: str = ""
+
+    def __post_init__(self) -> None:
+        check_provider_id(self.provider_id)
+        if not DEPLOYMENT_ID.fullmatch(self.deployment_id):
+            raise RosterError(
+                f"deployment_id: 1 to 120 letters, digits or ._:+- without spaces: {self.deployment_id!r}"
+            )
+        if not self.model or len(self.model) > MODEL_MAX or not self.model.isprintable():
+            raise RosterError(f"model: 1 to {MODEL_MAX} printable letters, got {self.model!r}")
+        if not 1 <= self.concurrency_max <= UNBOUNDED or not 1 <= self.context_max <= CONTEXT_MAX:
+            raise RosterError(
+                f"{self.id}: concurrency_max from 1 to {UNBOUNDED} and context_max from 1 to {CONTEXT_MAX}, got "
+                f"{self.concurrency_max} and {self.context_max}"
+            )
+        if min(self.cost.by_class().values()) < 0:
+            raise RosterError(f"{self.id}: a token cannot cost less than nothing: {self.cost}")
+        if not self.tiers:
+            raise RosterError(f"{self.id}: it must serve at least one tier")
+        if len(self.label) > LABEL_MAX or (self.is_emulated and not self.label):
+            raise RosterError(f"{self.id}: an emulated deployment needs a label, of at most {LABEL_MAX} letters")
+        if self.api_key_env and not VARIABLE.fullmatch(self.api_key_env):
+            raise RosterError(f"{self.id}: api_key_env names a variable such as ACME_API_KEY, got {self.api_key_env!r}")
+        provider_spec(self, None)
+
+    @property
+    def id(self) -> OfferId:
+        """Its id as an offer."""
+        return OfferId(f"{self.provider_id}/{self.deployment_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A registered deployment and what operators decided about it.
+
+    Attributes:
+        state: its own; it takes work only while its provider does too.
+        version: of its own row and of its provider's; each rises with every change.
+    """
+
+    spec: DeploymentSpec
+    state: State
+    provider_state: State
+    provider_name: str
+    version: tuple[int, int]
+
+    @property
+    def id(self) -> OfferId:
+        """Its id as an offer."""
+        return self.spec.id
+
+    @property
+    def decided(self) -> State:
+        """The stricter of its own state and its provider's."""
+        return max(self.state, self.provider_state, key=list(State).index)
+
+
+def check_provider_id(provider_id: str) -> None:
+    """Refuses an id that is no slug.
+
+    Raises:
+        RosterError: it is none.
+    """
+    if not PROVIDER_ID.fullmatch(provider_id):
+        raise RosterError(
+            f"provider_id: 1 to 64 lower-case letters, digits or ._- such as cluster-b200: {provider_id!r}"
+        )
+
+
+def provider_spec(spec: DeploymentSpec, api_key: str | None) -> ProviderSpec:
+    """What has to be known to talk to it.
+
+    Raises:
+        ProviderSpecError: nobody could.
+    """
+    return ProviderSpec(
+        id=spec.provider_id,
+        kind=spec.kind,
+        base_url=spec.base_url,
+        backend_model=spec.backend_model,
+        api_key=api_key,
+        base_model=spec.base_model,
+        connections_max=2 * spec.concurrency_max + 16,  # answers that are being cancelled still hold theirs
+    )
