@@ -47,7 +47,7 @@ def apply(operation: Operation, sheet: Sheet) -> Outcome:
         case BeatHolds(hold_ids, expires_at_us):
             outcome = sum(_beat(hold_id, expires_at_us, sheet) for hold_id in hold_ids)
         case SweepHolds(now_us):
-            outcome = sum(_expire(hold_id, now_us, sheet) for hold_id in sheet.due)
+            outcome = sum(_expire(hold_id, now_us, sheet) for hold_id in (*sheet.due, *sheet.holds_placed))
         case GrantCredit():
             outcome = _grant(operation, sheet)
         case _:
