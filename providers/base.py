@@ -53,7 +53,7 @@ class CompletionRequest:
     timeouts: Timeouts = Timeouts()
 
 
-class TokenChunk(msgspec.Struct, frozen=True):
+class TokenChunk(msgspec.Struct, frozen=True, gc=False):
     """What one read from a backend brought. A msgspec struct: one is made per token, at a tenth of a dataclass's cost.
 
     Attributes:

@@ -128,6 +128,7 @@ class HttpExchange:
             self._hand_back()
             return
         self._parts.clear()
+        self._held = 0
         self._tail_left = self._limits.tail_bytes_max
         self._deadline = self._loop.time() + self._limits.tail_s_max
         self._arm(self._deadline)

@@ -149,7 +149,8 @@ class Call:
                 raise
             return reader.end()  # the answer is whole; what is missing is only its count or its [DONE]
         chunks = reader.feed(data) if data else reader.end()
-        self._is_well = reader.is_over and reader.failure is None
+        if reader.is_over:
+            self._is_well = reader.failure is None
         return chunks
 
     async def assembled(self) -> TokenChunk:

@@ -13,6 +13,7 @@ from pricing.usage import Usage, UsageError, usage_from_totals
 
 TOKENS_MAX = 1_000_000_000
 """No answer has more tokens; a larger count is garbage."""
+USAGE_MEMBER = b',"usage":'
 ERROR_FIELDS = ("error", "message", "detail", "msg", "type", "code")
 """Where backends put what went wrong, most telling first."""
 
@@ -93,7 +94,7 @@ class WireToolCall(msgspec.Struct, gc=False):
     function: WireFunction | None = None
 
 
-class WireMessage(msgspec.Struct):
+class WireMessage(msgspec.Struct, gc=False):
     """A whole message, or the piece of one that a chunk adds."""
 
     content: str | list[Any] | None = None
@@ -128,7 +129,7 @@ class WireMessage(msgspec.Struct):
         return text_bytes(self.refusal) + sum(function.size for function in called if function is not None)
 
 
-class WireChoice(msgspec.Struct):
+class WireChoice(msgspec.Struct, gc=False):
     """One choice of an answer: ``delta`` in a stream, ``message`` in a whole."""
 
     index: int | None = 0
@@ -137,7 +138,7 @@ class WireChoice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class WireCompletion(msgspec.Struct):
+class WireCompletion(msgspec.Struct, gc=False):
     """A chunk or a whole answer."""
 
     id: str | None = None
@@ -154,6 +155,7 @@ class _Identity(msgspec.Struct):
 
 _COMPLETIONS = msgspec.json.Decoder(WireCompletion)
 _IDENTITIES = msgspec.json.Decoder(_Identity)
+_VALUES = msgspec.json.Decoder(msgspec.Raw)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -193,15 +195,23 @@ def without_usage(data: bytes) -> bytes:
     >>> without_usage(b'{"choices":[],"usage":{"prompt_tokens":1}}')
     b'{"choices":[]}'
     """
-    start = data.rfind(b',"usage":{')
-    if start > 0 and data.find(b"}", start) == len(data) - 2 and data.endswith(b"}}"):
-        return data[:start] + b"}"
+    start = data.rfind(USAGE_MEMBER)
+    if start > 0 and _is_value(data[start + len(USAGE_MEMBER) : -1]):
+        return data[:start] + b"}"  # one value up to the last brace: the last member of the outermost object
     try:
         fields = _FIELDS.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireFormatError(f"not JSON: {error}") from error
     fields.pop("usage", None)
     return msgspec.json.encode(fields)
+
+
+def _is_value(data: bytes) -> bool:
+    try:
+        _VALUES.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def text_bytes(text: object) -> int:
