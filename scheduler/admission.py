@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pricing.slo import Tier
 from scheduler.columns import Row
 from scheduler.fleet import Load, OfferId
-from scheduler.forecast import interpolated
 from scheduler.jobs import Job
 from scheduler.load_view import LoadView
 from scheduler.pickers import Scored
@@ -143,7 +142,7 @@ def _in_time(roomy: list[tuple[Row, Load]], ask: Ask, shadow_prices: Mapping[Off
         tolerated = _window_tolerated(row, ask, ttft_us, load) if ask.is_window else row.in_flight_max
         if in_flight >= tolerated:
             continue
-        tpot_us = interpolated(row.concurrency, row.tpot_us, in_flight + 1)
+        tpot_us = row.known_us.get(in_flight + 1) or row.tpot_at(in_flight + 1)
         value = revenue_pico(at_stake, ttft_us, ttft_us + middle * tpot_us, policy)
         value -= row.cost_input * input_tokens + row.cost_output * output_tokens
         if shadow_prices:
@@ -230,13 +229,12 @@ def prospect(rows: Sequence[Row], ask: Ask, view: LoadView, crowd: Crowd) -> Pro
 
 def drain(row: Row, load: Load, room_for: int, crowd: Crowd) -> float:
     """Expected µs until the job finds room on an offer, after those who claim it before; infinite when never."""
-    places_shared = room_for * crowd.share
-    if room_for < 1 or places_shared <= 0:
+    if room_for < 1 or crowd.share <= 0:
         return math.inf
-    running = min(load.in_flight, row.concurrency[-1])
-    answer_us = crowd.answer_tokens * row.tpot_at(max(1, running))
-    falling = math.log((running + 0.5) / (room_for - 0.5)) if running >= room_for else 0.0
-    return answer_us * (falling + crowd.ahead.get(row.id, 0) / places_shared)
+    running = max(1, min(load.in_flight, row.concurrency[-1]))
+    answer_us = crowd.answer_tokens * row.tpot_at(running)
+    falling = math.log((running + 0.5) / (room_for - 0.5)) if load.in_flight >= room_for else 0.0
+    return answer_us * (falling + crowd.ahead.get(row.id, 0) / (min(running, room_for) * crowd.share))
 
 
 def could_alone(row: Row, ask: Ask) -> bool:

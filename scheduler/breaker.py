@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
+from typing import assert_never
 
 from pricing.slo import US_PER_S
 from scheduler.fleet import OfferId
@@ -178,6 +179,8 @@ class Breaker:
                 self._back_off(now_us, retry_after_us)
             case FailureKind.UNHEALTHY:
                 self._count_failure(now_us)
+            case _:
+                assert_never(kind)
 
     def mend(self, now_us: int) -> None:
         """An operator replaced the credential: the offer returns by slow start."""

@@ -4,7 +4,8 @@ A row depends on an offer (immutable), a promise and a calibration; it is made a
 Nothing in here can change a decision: it is a memory, not a state.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from pricing.slo import Rung, Slo, Tier
 from scheduler import filters
@@ -47,10 +48,14 @@ class Row:
     tpot_us: tuple[float, ...]
     cost_input: int
     cost_output: int
+    known_us: dict[int, float] = field(default_factory=dict[int, float], compare=False, repr=False)
 
     def tpot_at(self, in_flight: int) -> float:
-        """Calibrated µs per output token at a load within ``room``."""
-        return interpolated(self.concurrency, self.tpot_us, in_flight)
+        """Calibrated µs per output token at a load that was measured; remembered by load."""
+        known_us = self.known_us.get(in_flight)
+        if known_us is None:
+            known_us = self.known_us[in_flight] = interpolated(self.concurrency, self.tpot_us, in_flight)
+        return known_us
 
     def load_within(self, tpot_limit_us: float) -> int:
         """The largest load measured at which a token takes at most ``tpot_limit_us``; 0 when none is."""
@@ -95,43 +100,60 @@ def _tolerated(concurrency: tuple[int, ...], tpot_us: tuple[float, ...], slo: Sl
     return max(within, 1 if tpot_us[0] <= slo.tpot_us else 0)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of all offers that may serve one promise and the same needs.
+
+    Attributes:
+        rows: in the fleet's order.
+        places: of all rows together.
+        pace: of all rows together, output tokens per µs.
+    """
+
+    rows: tuple[Row, ...]
+    places: int
+    pace: float
+
+
+def table(rows: Iterable[Row]) -> Table:
+    """Puts rows together."""
+    kept = tuple(rows)
+    return Table(kept, sum(each.places for each in kept), sum(each.pace for each in kept))
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
     offers: tuple[Offer, ...]
-    rows: list[Row]
-    is_calibrated: bool
+    calibrations: Mapping[OfferId, Calibration]
+    table: Table
 
 
 class Rows:
-    """The rows of every (model, tier, promise, needs) lately asked for."""
+    """The tables of every (model, tier, promise, needs) lately asked for."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._kept: dict[tuple[str, Tier, Slo, frozenset[Capability]], _Kept] = {}
 
-    def of(self, fleet: Fleet, model: str, rung: Rung, needs: frozenset[Capability]) -> list[Row]:
-        """The rows of all offers that may serve the rung, in the fleet's order. The caller must not change them."""
+    def of(self, fleet: Fleet, model: str, rung: Rung, needs: frozenset[Capability]) -> Table:
+        """The rows of all offers that may serve the rung."""
         key = (model, rung.tier, rung.slo, needs)
         offers = fleet.offers.get(model, ())
         kept = self._kept.get(key)
-        if kept is None or kept.offers is not offers:
-            able = [offer for offer in offers if filters.serves(offer, rung.tier, needs)]
+        if kept is not None and kept.offers is offers:
+            if kept.calibrations is fleet.calibrations:
+                return kept.table
+            known = fleet.calibrations.get
+            rows = [self._current(old, known(old.id, NEUTRAL), rung) for old in kept.table.rows]
+        else:
+            able = (offer for offer in offers if filters.serves(offer, rung.tier, needs))
             rows = [row(offer, rung, fleet.calibration(offer.id), self._policy) for offer in able]
-            kept = _Kept(offers, rows, bool(fleet.calibrations))
-            self._keep(key, kept)
-        elif fleet.calibrations or kept.is_calibrated:
-            kept.is_calibrated = bool(fleet.calibrations)
-            self._recalibrate(kept.rows, fleet, rung)
-        return kept.rows
-
-    def _recalibrate(self, rows: list[Row], fleet: Fleet, rung: Rung) -> None:
-        calibration_of = fleet.calibrations.get
-        for index, old in enumerate(rows):
-            calibration = calibration_of(old.id, NEUTRAL)
-            if calibration is not old.calibration:
-                rows[index] = row(old.offer, rung, calibration, self._policy)
-
-    def _keep(self, key: tuple[str, Tier, Slo, frozenset[Capability]], kept: _Kept) -> None:
         if len(self._kept) >= _KEYS_MAX and key not in self._kept:
             self._kept.clear()
-        self._kept[key] = kept
+        fresh = table(rows)
+        self._kept[key] = _Kept(offers, fleet.calibrations, fresh)
+        return fresh
+
+    def _current(self, old: Row, calibration: Calibration, rung: Rung) -> Row:
+        is_same = calibration is old.calibration or calibration == old.calibration
+        return old if is_same else row(old.offer, rung, calibration, self._policy)

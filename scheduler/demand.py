@@ -70,7 +70,7 @@ class Demand:
         if not tier.rank:
             return []
         return [
-            (demand, self._arrivals_per_us(demand, now_us) * demand.output_tokens)
+            (demand, self._arrivals_per_us(demand, now_us) * max(1.0, demand.output_tokens))
             for other, demand in self._by_model.get(model, {}).items()
             if other.rank < tier.rank and self._count(demand, now_us) >= _COUNT_MIN
         ]

@@ -121,7 +121,7 @@ NEUTRAL = Calibration()
 class Fleet:
     """An immutable snapshot: what a decision may look at.
 
-    Its mappings may be live views (a simulator's), but the tuples of offers in it are replaced, never changed.
+    Only ``loads`` may be a live view (a simulator's); everything else in it is replaced by a new object, never changed.
 
     Attributes:
         offers: by model.

@@ -24,12 +24,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler.admission import Ask
-from scheduler.columns import Row
+from scheduler.columns import Row, Table
 from scheduler.demand import TierDemand
 from scheduler.fleet import Load, OfferId
 from scheduler.load_view import LoadView
 
 _LOAD_MAX = 0.9
+_WORTH_MIN = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +54,18 @@ class Kept:
     """One better tier, as it bears on a decision.
 
     Attributes:
-        rows: the offers that may serve it, open ones only.
+        table: the offers that may serve it, open ones only.
         tokens_per_us: Λ: output tokens asked for, by arrivals.
     """
 
-    rows: Sequence[Row]
+    table: Table
     demand: TierDemand
     tokens_per_us: float
 
     @property
     def load_offered(self) -> float:
         """ρ; infinite when the tier has no place at all."""
-        pace = sum(row.pace for row in self.rows)
-        return self.tokens_per_us / pace if pace else math.inf
+        return self.tokens_per_us / self.table.pace if self.table.pace else math.inf
 
     def delay_us(self, row: Row, prefill_tokens: int, margin: float) -> float:
         """By how much a typical first token would miss its promise behind these prompts; 0 or less if it would not."""
@@ -90,10 +90,12 @@ def places_kept(load_offered: float, worth: float, places: int) -> int:
         worth: what a token of the job earns over what one of the tier earns.
         places: all places of the tier.
 
-    >>> [places_kept(rho, 0.25, 100) for rho in (0.01, 0.46, 0.8, 5.0)], places_kept(0.8, 0.25, 1)
-    ([0, 1, 6, 13], 0)
+    >>> [places_kept(rho, 0.25, 100) for rho in (0.01, 0.46, 0.8, 5.0)]
+    [0, 1, 6, 13]
     """
-    wished = math.ceil(math.log(worth) / math.log(min(load_offered, _LOAD_MAX))) - 1
+    if worth >= 1.0:
+        return 0
+    wished = math.ceil(math.log(max(worth, _WORTH_MIN)) / math.log(min(load_offered, _LOAD_MAX))) - 1
     return max(0, min(wished, places - 1))
 
 
@@ -112,21 +114,18 @@ def guard(tiers: Sequence[Kept], rows: Sequence[Row], ask: Ask, view: LoadView) 
 
 def _barred_by(kept: Kept, rows: Sequence[Row], ask: Ask, view: LoadView) -> list[OfferId]:
     worth = ask.token_pico / kept.demand.token_pico if kept.demand.token_pico else 1.0
-    if not 0 < worth < 1:
-        return []
-    keep = places_kept(kept.load_offered, worth, sum(row.places for row in kept.rows))
+    keep = places_kept(kept.load_offered, worth, kept.table.places)
     spots: list[_Spot] = []
     free = largest = 0
-    for row in kept.rows:
+    for row in kept.table.rows:
         spot = _spot(row, kept, ask, view)
         spots.append(spot)
         free += spot.free
         largest = max(largest, spot.free)
         if free - largest >= max(1, keep):
             return []  # whatever this job takes, enough stays free
-    return [spot.row.id for spot in spots if spot.free and free - _taken(spot, kept, ask) < keep] + (
-        _to_drain(spots, kept, rows, ask) if free <= keep else []
-    )
+    barred = [spot.row.id for spot in spots if spot.free and _takes_too_much(spot, kept, ask, free, keep)]
+    return barred + _to_drain(spots, kept, rows, ask) if free <= keep else barred
 
 
 def _spot(row: Row, kept: Kept, ask: Ask, view: LoadView) -> _Spot:
@@ -136,12 +135,14 @@ def _spot(row: Row, kept: Kept, ask: Ask, view: LoadView) -> _Spot:
     return _Spot(row, load, free if is_in_time else 0)
 
 
-def _taken(spot: _Spot, kept: Kept, ask: Ask) -> int:
-    """The free places that an offer loses to a job: one, or all when its prompt is not worth the delay."""
+def _takes_too_much(spot: _Spot, kept: Kept, ask: Ask, free: int, keep: int) -> bool:
+    if free - 1 < keep:
+        return True
+    if free - spot.free >= max(1, keep):
+        return False
     prefill_tokens = spot.load.prefill_tokens + ask.job.input_tokens
     delay_us = kept.delay_us(spot.row, prefill_tokens, ask.policy.margin)
-    displaced_pico = max(0.0, delay_us) * kept.tokens_per_us * kept.demand.token_pico
-    return spot.free if displaced_pico > ask.price_pico else 1
+    return max(0.0, delay_us) * kept.tokens_per_us * kept.demand.token_pico > ask.price_pico
 
 
 def _to_drain(spots: list[_Spot], kept: Kept, rows: Sequence[Row], ask: Ask) -> list[OfferId]:
@@ -154,7 +155,7 @@ def _to_drain(spots: list[_Spot], kept: Kept, rows: Sequence[Row], ask: Ask) -> 
     for spot in sorted(overfull, key=lambda spot: (spot.load.in_flight - spot.row.places, spot.load.prefill_tokens)):
         pace = spot.row.pace
         lost_pico = max(0.0, paces.get(spot.row.id, pace) - pace) * worth_pico
-        if wanted > 0 and min(wanted, pace) * gain_pico > lost_pico:
+        if min(max(0.0, wanted), pace) * gain_pico > lost_pico:
             drained.append(spot.row.id)
             wanted -= pace
     return drained

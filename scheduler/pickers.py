@@ -6,7 +6,6 @@ from random import Random
 
 from pricing.slo import Tier
 from scheduler.columns import Row
-from scheduler.fleet import OfferId
 from scheduler.policy import Policy
 
 _BY_VALUE = attrgetter("value")
@@ -29,11 +28,6 @@ class Scored:
     in_flight_max: int
     ttft_us: float
     tpot_us: float
-
-    @property
-    def id(self) -> OfferId:
-        """The offer."""
-        return self.row.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from random import Random
 
 from scheduler import refusals
 from scheduler.admission import Ask, Crowd, Prospect, ask_of, feasible, prospect
-from scheduler.columns import Row, Rows
+from scheduler.columns import Row, Rows, table
 from scheduler.demand import Demand
 from scheduler.filters import is_open
 from scheduler.fleet import Calibration, Load, OfferId
@@ -122,9 +122,9 @@ class Placer:
             calibration=candidate.calibration,
         )
 
-    def _rows_of(self, ask: Ask) -> list[Row]:
+    def _rows_of(self, ask: Ask) -> tuple[Row, ...]:
         job = ask.job
-        return self._rows.of(self.view.fleet, job.model, job.ladder.rungs[ask.index], job.needs)
+        return self._rows.of(self.view.fleet, job.model, job.ladder.rungs[ask.index], job.needs).rows
 
     def _open_rows(self, ask: Ask) -> list[Row]:
         fleet = self.view.fleet
@@ -141,14 +141,12 @@ class Placer:
         if not better:
             return UNGUARDED
         fleet, model = self.view.fleet, ask.job.model
-        kept = [
-            Kept(
-                rows=[row for row in self._rows.of(fleet, model, demand.rung, _NO_NEEDS) if row.id not in fleet.closed],
-                demand=demand,
-                tokens_per_us=tokens_per_us,
-            )
-            for demand, tokens_per_us in better
-        ]
+        kept: list[Kept] = []
+        for demand, tokens_per_us in better:
+            able = self._rows.of(fleet, model, demand.rung, _NO_NEEDS)
+            if fleet.closed:
+                able = table(row for row in able.rows if row.id not in fleet.closed)
+            kept.append(Kept(able, demand, tokens_per_us))
         return guard(kept, self._rows_of(ask), ask, self.view)
 
     def _crowd(self, ask: Ask, ahead: Mapping[OfferId, int]) -> Crowd:

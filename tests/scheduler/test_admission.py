@@ -10,7 +10,7 @@ from scheduler.fleet import Calibration, Fleet, Load
 from scheduler.jobs import Capability, Job
 from scheduler.placement import Admit, Candidate, RefusalReason, Refuse, Wait
 from scheduler.policy import Policy
-from tests.scheduler.small_market import (
+from tests.scheduler.round_numbers import (
     MS,
     PREMIUM_TOLERATES,
     S,

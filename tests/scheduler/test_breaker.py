@@ -11,7 +11,7 @@ from scheduler.breaker import (
     is_panicking,
     shut,
 )
-from tests.scheduler.small_market import S, oid
+from tests.scheduler.round_numbers import S, oid
 
 UNHEALTHY = FailureKind.UNHEALTHY
 

@@ -6,7 +6,7 @@ import pytest
 from pricing.slo import Tier
 from scheduler.calibration import CalibrationPolicy, Calibrator, ExperiencedLoad
 from scheduler.fleet import NEUTRAL
-from tests.scheduler.small_market import CURVE, MS, S, oid
+from tests.scheduler.round_numbers import CURVE, MS, S, oid
 
 A, B = oid("a"), oid("b")
 PREMIUM, STANDARD = Tier.PREMIUM, Tier.STANDARD

@@ -8,7 +8,7 @@ from scheduler.fleet import Fleet, Load
 from scheduler.jobs import JobId
 from scheduler.placement import Admit, RefusalReason, Refuse, Wait
 from scheduler.policy import Policy
-from tests.scheduler.small_market import MS, S, dispatch, fleet, job, ladder, names, offer, oid, slower
+from tests.scheduler.round_numbers import MS, S, dispatch, fleet, job, ladder, names, offer, oid, slower
 
 FULL = Load(21, 21)
 """As many as premium tolerates."""

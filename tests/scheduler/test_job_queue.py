@@ -5,7 +5,7 @@ from scheduler.jobs import Capability
 from scheduler.lines import Waiting
 from scheduler.policy import Policy
 from scheduler.queues import JobQueue
-from tests.scheduler.small_market import MODEL, job, oid
+from tests.scheduler.round_numbers import MODEL, job, oid
 
 A, B = oid("a"), oid("b")
 

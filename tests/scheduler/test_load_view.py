@@ -3,7 +3,7 @@ import pytest
 from scheduler.fleet import UNBOUNDED, Load
 from scheduler.load_view import LoadView
 from scheduler.placement import Candidate
-from tests.scheduler.small_market import S, fleet, job, offer, oid
+from tests.scheduler.round_numbers import S, fleet, job, offer, oid
 
 A = oid("a")
 CANDIDATE = Candidate(offer("a"), in_flight_max=21, ttft_us=1.0, tpot_us=1.0, value_pico=0.0)

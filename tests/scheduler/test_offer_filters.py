@@ -1,7 +1,7 @@
 from pricing.slo import Tier
 from scheduler import filters
 from scheduler.jobs import Capability
-from tests.scheduler.small_market import fleet, job, offer, oid
+from tests.scheduler.round_numbers import fleet, job, offer, oid
 
 TOOLS = frozenset({Capability.TOOLS})
 

@@ -6,7 +6,7 @@ from scheduler.columns import row
 from scheduler.fleet import NEUTRAL
 from scheduler.pickers import Pick, Scored, ranked
 from scheduler.policy import DEFAULT_POLICY, Policy
-from tests.scheduler.small_market import RUNGS, offer
+from tests.scheduler.round_numbers import RUNGS, offer
 
 PREMIUM = Pick(Tier.PREMIUM, 1_000)
 STANDARD = Pick(Tier.STANDARD, 1_000)

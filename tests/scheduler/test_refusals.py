@@ -4,7 +4,7 @@ from scheduler.fleet import Fleet, Load
 from scheduler.jobs import Capability, Job
 from scheduler.placement import RefusalReason, Refuse
 from scheduler.policy import Policy
-from tests.scheduler.small_market import MS, S, faster, fleet, job, offer, oid, slower
+from tests.scheduler.round_numbers import MS, S, faster, fleet, job, offer, oid, slower
 
 FULL = Load(21, in_flight_tolerated=21)
 

@@ -4,7 +4,7 @@ import pytest
 
 from pricing.slo import Tier
 from scheduler.policy import Policy
-from tests.scheduler.small_market import S
+from tests.scheduler.round_numbers import S
 
 
 @pytest.mark.parametrize(

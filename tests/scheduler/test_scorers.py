@@ -5,7 +5,7 @@ import pytest
 from pricing.slo import Tier
 from scheduler.policy import DEFAULT_POLICY
 from scheduler.scorers import Stake, chance, middle_token, revenue_pico, slot_pico, stakes
-from tests.scheduler.small_market import MS, S, ladder
+from tests.scheduler.round_numbers import MS, S, ladder
 
 SURE = Stake(1e12, 1e12, 0, 0)
 

@@ -2,7 +2,7 @@ import pytest
 
 from scheduler.fleet import Fleet, Load
 from scheduler.shadow import ShadowPolicy, ShadowPrices
-from tests.scheduler.small_market import S, fleet, offer, oid
+from tests.scheduler.round_numbers import S, fleet, offer, oid
 
 POLICY = ShadowPolicy(utilisation_target=0.75, step_pico=1_000.0, price_max_pico=1_500.0)
 

@@ -2,10 +2,12 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scheduler.fleet import SpeedCurve, SpeedCurveError
 from scheduler.forecast import in_flight_max, tpot_us, tpot_us_experienced, ttft_us
-from tests.scheduler.small_market import CURVE
+from tests.scheduler.round_numbers import CURVE
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,25 @@ def test_on_a_flat_stretch_the_largest_load_is_at_its_far_end() -> None:
 def test_a_first_token_waits_for_the_prompts_before_it() -> None:
     # 50 ms + (3,000 + 1,000) tokens at 20,000 tokens/s
     assert ttft_us(CURVE, prefill_tokens=3_000, input_tokens=1_000) == 250_000
+
+
+@given(
+    points=st.dictionaries(st.integers(1, 300), st.floats(1.0, 1e5), min_size=1, max_size=6),
+    limit_us=st.floats(0.5, 2e5),
+    exact=st.integers(1, 300),
+)
+def test_the_largest_load_within_a_limit_is_within_it_and_the_next_is_not(
+    points: dict[int, float], limit_us: float, exact: int
+) -> None:
+    curve = SpeedCurve(tuple(sorted(points)), tuple(sorted(points.values())), 0.0, 1.0)
+    for limit in (limit_us, tpot_us(curve, min(exact, curve.concurrency_measured))):
+        load = in_flight_max(curve, limit)
+        assert load == 0 or tpot_us(curve, load) <= limit
+        assert tpot_us(curve, load + 1) > limit
+
+
+def test_rounding_costs_no_load() -> None:
+    # the division says 11.999…: the load at exactly this time is 12
+    curve = SpeedCurve((1, 30), (0.1, 0.3), 0.0, 1.0)
+    missed = [n for n in range(1, 31) if in_flight_max(curve, tpot_us(curve, n)) != n]
+    assert missed == []
