@@ -37,6 +37,7 @@ class Row:
     offer: Offer
     id: OfferId
     calibration: Calibration
+    is_owned: bool
     context_max: int
     room: int
     in_flight_max: int
@@ -74,6 +75,7 @@ def row(offer: Offer, rung: Rung, calibration: Calibration, policy: Policy) -> R
         offer=offer,
         id=offer.id,
         calibration=calibration,
+        is_owned=offer.is_owned,
         context_max=offer.context_max,
         room=room,
         in_flight_max=in_flight_max,

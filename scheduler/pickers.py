@@ -63,9 +63,10 @@ def _first(found: list[Scored], pick: Pick, rng: Random, policy: Policy) -> int:
     least = found[0].value - policy.tie_share * pick.price_pico
     if found[1].value < least:
         return 0
-    tied = [index for index, scored in enumerate(found) if scored.value >= least]
-    owned = [index for index in tied if found[index].row.offer.is_owned]
-    return _less_loaded_of_two(found, owned, rng) if owned else _fullest(found, tied)
+    owned = [index for index, scored in enumerate(found) if scored.value >= least and scored.row.is_owned]
+    if owned:
+        return _less_loaded_of_two(found, owned, rng)
+    return _fullest(found, [index for index, scored in enumerate(found) if scored.value >= least])
 
 
 def _less_loaded_of_two(found: list[Scored], among: list[int], rng: Random) -> int:
