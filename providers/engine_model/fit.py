@@ -128,7 +128,8 @@ def fit(
     Args:
         curves: one per length class measured, all of one configuration.
         limits: what the engine was started with.
-        prefill_tok_s: prompt tokens per second, where it is known from elsewhere; else it is fitted.
+        prefill_tok_s: prompt tokens per second, where it is known from elsewhere. It is fitted where it is not, or
+            where the first tokens measured came sooner than it allows.
         knots: False for the plain line a + b·n.
 
     Raises:
@@ -146,8 +147,8 @@ def fit(
     bounds, assumed = _bounds(curves, limits or Limits())
     loads = sorted({n for curve in curves for n in curve.concurrency})
     columns, measured = _system(curves, loads, bounds.chunk_tokens or CHUNK_TOKENS_ASSUMED, knots=knots)
-    known = {} if prefill_tok_s is None else {"prefill": 1e6 / prefill_tok_s}
-    costs_us, unidentified = _solve(columns, measured, known)
+    found = None if prefill_tok_s is None else _solve_knowing(1e6 / prefill_tok_s, columns, measured)
+    costs_us, unidentified = found or _solve(columns, measured)
     spec = _spec(costs_us, loads, bounds, knots=knots)
     return Fit(spec, unidentified, assumed, tuple(residual for c in curves for residual in _residuals(spec, c)))
 
@@ -198,27 +199,44 @@ def _base_row(loads: Sequence[int], n: int, steps: float, *, knots: bool) -> Seq
     return tuple(steps if load <= n else 0.0 for load in loads)
 
 
+def _solve_knowing(
+    prefill_us: float, columns: dict[str, Matrix], measured: Matrix
+) -> tuple[dict[str, Matrix], tuple[str, ...]] | None:
+    """Solves with a known cost of prompt tokens: TPOT tells the steps, TTFT what is left for the entry.
+
+    None where nothing is left: then the known cost and the first tokens measured contradict each other.
+    """
+    is_ttft = columns["entry"][:, 0] > 0
+    prefill = columns["prefill"][:, 0] * prefill_us
+    steps = {name: columns[name][~is_ttft] for name in ("base", "kv")}
+    costs, unidentified = _solve(steps, (measured - prefill)[~is_ttft], measured[~is_ttft])
+    left_us = (measured - prefill - columns["base"] @ costs["base"])[is_ttft]
+    if float(left_us.min()) < 0:
+        return None
+    return costs | {"prefill": np.array([prefill_us]), "entry": np.array([left_us.mean()])}, unidentified
+
+
 def _solve(
-    columns: dict[str, Matrix], measured: Matrix, known: dict[str, float]
+    columns: dict[str, Matrix], explained: Matrix, measured: Matrix | None = None
 ) -> tuple[dict[str, Matrix], tuple[str, ...]]:
-    """Solves for every parameter that the rows can tell, in µs."""
-    rest = measured - sum((columns[name][:, 0] * value for name, value in known.items()), np.zeros_like(measured))
-    free = {name: column / measured[:, None] for name, column in columns.items() if name not in known}
+    """Solves for every parameter that the rows can tell, in µs; each row weighs by what was measured."""
+    weight = explained if measured is None else measured
+    scaled = {name: column / weight[:, None] for name, column in columns.items()}
     used: list[str] = []
-    for name, column in free.items():
-        if name == "base" or _adds_rank([free[earlier] for earlier in used], column):
+    for name, column in scaled.items():
+        if name == "base" or _adds_rank([scaled[earlier] for earlier in used], column):
             used.append(name)
-    matrix = np.hstack([free[name] for name in used])
+    matrix = np.hstack([scaled[name] for name in used])
     scale = np.maximum(np.abs(matrix).max(axis=0), np.finfo(np.float64).tiny)
-    found, _ = nnls(matrix / scale, rest / measured)
+    found, _ = nnls(matrix / scale, explained / weight)
     found = found / scale
-    costs: dict[str, Matrix] = {name: np.array([value]) for name, value in known.items()}
+    costs: dict[str, Matrix] = {}
     at = 0
     for name in used:
-        width = free[name].shape[1]
+        width = scaled[name].shape[1]
         costs[name] = found[at : at + width]
         at += width
-    unidentified = tuple(name for name in free if name not in used)
+    unidentified = tuple(name for name in scaled if name not in used)
     return costs | {name: np.zeros(1) for name in unidentified}, unidentified
 
 

@@ -89,6 +89,14 @@ def test_a_prefill_speed_known_from_elsewhere_is_kept_and_frees_the_entry_delay(
     assert found.spec.entry_ns == pytest.approx(59e6 - 1.5 * 4.93e6 - 23.04e6, rel=0.01)
 
 
+def test_a_prefill_speed_that_the_first_tokens_contradict_gives_way_to_them_and_tpot_stays_as_measured() -> None:
+    """922 prompt tokens at 10,000/s take 92 ms, but the first token was there after 59."""
+    found = fit([curve(1024, 1024, H100[1024, 1024])], prefill_tok_s=10_000)
+    assert found.spec.prefill_ps < 100_000_000
+    assert found.spec.entry_ns == 0
+    assert found.tpot_error_max < 1e-3
+
+
 @pytest.mark.parametrize(
     "measured",
     [curve(*lengths, points) for classes in (B200, H100) for lengths, points in classes.items()],
