@@ -1,18 +1,18 @@
 """``goodput providers …``: what is done with backends from a terminal."""
 
 import asyncio
-import inspect
 import json
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from app.cli.failure import Failure
+from app.cli.option_set import takes
 from app.cli.terminal import answer, note
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class MeasureOptions:
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile document.")] = False
 
 
+@app.command()
+@takes(MeasureOptions)
 def measure(options: MeasureOptions) -> None:
     """Measure a live backend into a profile.
 
@@ -78,21 +80,6 @@ def measure(options: MeasureOptions) -> None:
         raise typer.BadParameter(str(error)) from error
     sweep, served = _swept(spec, plan)
     _report(sweep, _profile(sweep, served, options), options)
-
-
-def _told_by(options: type[MeasureOptions], run: Callable[[MeasureOptions], None]) -> Callable[..., None]:
-    """A command with an option for each field of a dataclass, which is what it is called with."""
-
-    def command(**said: Any) -> None:
-        run(options(**said))
-
-    command.__doc__ = run.__doc__
-    command.__annotations__ = get_type_hints(options, include_extras=True)
-    vars(command)["__signature__"] = inspect.signature(options)
-    return command
-
-
-app.command("measure")(_told_by(MeasureOptions, measure))
 
 
 def _loads(text: str) -> tuple[int, ...]:

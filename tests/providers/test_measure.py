@@ -92,7 +92,7 @@ def measured(backend: Any, plan: SweepPlan, tell: Callable[[Progress], None] | N
 
 
 def test_at_constant_speed_every_figure_is_that_of_littles_law() -> None:
-    plan = SweepPlan((1, 2, 4, 8), isl=100, osl=51, seconds_max=60)
+    plan = SweepPlan((1, 2, 4, 8), isl=100, osl=51, seconds_max=60, requests_max=80)
     result, _ = measured(Timed(), plan)
 
     assert [load.concurrency for load in result.loads] == [1, 2, 4, 8]
@@ -103,7 +103,7 @@ def test_at_constant_speed_every_figure_is_that_of_littles_law() -> None:
         assert load.tpot_s_p99 == pytest.approx(0.01)
         assert load.interactivity_tok_s_user == pytest.approx(100)
         # r = c / (ttft + (osl − 1) · tpot) = c / 0.7 requests/s, of 51 tokens each; whole answers at the window's
-        # edges leave at most one of the 15 or more in it
+        # edges leave at most one per user of the 10 or more in it
         assert load.output_tok_s == pytest.approx(load.concurrency * 51 / 0.7, rel=0.06)
         assert load.osl_mean == 51
         assert load.errors == {}
@@ -111,7 +111,7 @@ def test_at_constant_speed_every_figure_is_that_of_littles_law() -> None:
 
 def test_where_speed_falls_with_load_each_load_has_its_own() -> None:
     backend = Timed(ttft_s=lambda n: 0.05 * n, tpot_s=lambda n: 0.01 + 0.002 * n)
-    result, _ = measured(backend, SweepPlan((1, 4, 8), isl=64, osl=40, seconds_max=120))
+    result, _ = measured(backend, SweepPlan((1, 4, 8), isl=64, osl=40, seconds_max=120, requests_max=60))
 
     for load in result.loads:
         n = load.concurrency
@@ -181,7 +181,9 @@ def test_a_sweep_never_takes_longer_than_it_may(seconds_max: float, slowness: fl
     async def run() -> None:
         clock = asyncio.get_running_loop().time
         with contextlib.suppress(NothingMeasured, ProviderTimeout):
-            await sweep(Bounded(backend), SweepPlan((1, 2, 4), osl=30, seconds_max=seconds_max), clock=clock)
+            await sweep(
+                Bounded(backend), SweepPlan((1, 2, 4), osl=30, seconds_max=seconds_max, requests_max=40), clock=clock
+            )
 
     _, took_s = in_virtual_time(run())
 
@@ -346,7 +348,7 @@ def subject(**changes: Any) -> Subject:
 
 
 def test_a_sweep_becomes_a_profile_that_its_own_document_gives_back() -> None:
-    result, _ = measured(Timed(), SweepPlan((1, 2, 4), isl=100, osl=51, seconds_max=60))
+    result, _ = measured(Timed(), SweepPlan((1, 2, 4), isl=100, osl=51, seconds_max=60, requests_max=20))
     profile = profile_of(result, subject())
 
     assert profile_from_document(profile_document(profile)) == profile
