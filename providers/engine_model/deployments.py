@@ -2,13 +2,15 @@
 
 from statistics import fmean
 
-from pricing.profiles import Deployment
+from pricing.profiles import Deployment, Mode
 from providers.engine_model.fit import Fit, Limits, LoadCurve, fit
 from providers.engine_model.spec import KV_UNBOUNDED, EngineSpec, RemoteSpec
 
 PS_PER_S = 10**12
 PS_PER_US = 1_000_000
 NS_PER_US = 1_000
+PREFILL_APART_TOK_S = 1e15
+"""Stands for "prompts cost these steps nothing"."""
 
 
 def engine_spec(deployment: Deployment) -> EngineSpec:
@@ -17,9 +19,15 @@ def engine_spec(deployment: Deployment) -> EngineSpec:
 
 
 def batch_fit(deployment: Deployment) -> Fit:
-    """Fits a batching engine to a deployment's load curve, with its prefill speed as the profile states it."""
+    """Fits a batching engine to a deployment's load curve, with its prefill speed as the profile states it.
+
+    A disaggregated deployment prefills elsewhere: its prompts take nothing from the steps that decode, and the time to
+    the first token measured at the smallest load is all in the entry, whatever the prompt.
+    """
+    is_apart = deployment.configuration.mode is Mode.DISAGGREGATED
     limits = Limits(max_seqs=deployment.concurrency_max)
-    return fit([load_curve(deployment)], limits, prefill_tok_s=deployment.prefill_tok_s)
+    speed = PREFILL_APART_TOK_S if is_apart else deployment.prefill_tok_s
+    return fit([load_curve(deployment)], limits, prefill_tok_s=speed)
 
 
 def remote_spec_of(deployment: Deployment) -> RemoteSpec:
