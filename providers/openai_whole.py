@@ -1,5 +1,6 @@
 """Answers that come, or are handed on, as one JSON body. Pure."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -81,7 +82,7 @@ class Assembly:
         for block in chunk.events.split(b"\n\n"):
             data = b"\n".join(line.removeprefix(b"data:") for line in block.split(b"\n") if line.startswith(b"data:"))
             if data:
-                self._add_event(msgspec.json.decode(data))
+                self._add_event(json.loads(data))  # lenient where the reader of events was
 
     def body(self) -> bytes:
         """The whole answer as JSON."""
@@ -90,7 +91,7 @@ class Assembly:
         frame["choices"] = [self._choices[index].document(index) for index in sorted(self._choices)]
         if self._usage is not None:
             frame["usage"] = _usage_document(*self._usage)
-        return msgspec.json.encode(frame)
+        return json.dumps(frame, separators=(",", ":")).encode()
 
     def _add_event(self, event: dict[str, Any]) -> None:
         self._frame.update(event)
@@ -114,11 +115,13 @@ class _Choice:
         """Adds one chunk's piece."""
         delta = choice.get("delta") or {}
         for call in delta.pop("tool_calls", None) or ():
-            index = call.get("index") or 0
+            index = call.get("index")
+            index = index if isinstance(index, int) else 0
             self._calls[index] = _merged(self._calls.get(index), {**call, "index": None})
         self._message = _merged(self._message, delta)
-        for name, entries in (choice.get("logprobs") or {}).items():
-            self._logprobs.setdefault(name, []).extend(entries or ())
+        logprobs = choice.get("logprobs")
+        for name, entries in logprobs.items() if isinstance(logprobs, dict) else ():
+            self._logprobs.setdefault(name, []).extend(entries if isinstance(entries, list) else ())
         self._finish_reason = choice.get("finish_reason") or self._finish_reason
 
     def document(self, index: int) -> dict[str, Any]:

@@ -1,16 +1,19 @@
 """From a streamed answer's bytes to what was delivered."""
 
+import contextlib
 import itertools
+import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.usage import Usage
 from providers.base import TokenChunk
 from providers.errors import ProviderClosedEarly, ProviderError, ProviderProtocolError, ProviderStreamError
 from providers.openai_events import CHOICES_MAX, EventReader
+from providers.openai_whole import Assembly, whole_chunk
 from tests.providers.fake_backend import DONE, GOOD, HELLO, ROLE, STOP, data, event, usage_event
 
 
@@ -373,3 +376,41 @@ def test_more_choices_than_anyone_may_ask_for_are_garbage() -> None:
     endless = (event("a", index=index) for index in range(CHOICES_MAX + 1))
 
     assert isinstance(failure_of(*endless, choices=2), ProviderProtocolError)
+
+
+WIRE_NAMES = st.sampled_from(
+    [
+        *("id", "model", "choices", "usage", "error", "delta", "message", "content", "logprobs", "tool_calls", "index"),
+        *("function", "arguments", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_tokens_details"),
+    ]
+)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WIRE_NAMES | st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(parts=st.lists(st.binary(max_size=60) | st.sampled_from([DONE, STOP, *HELLO, b"data: "]), max_size=6))
+def test_no_bytes_whatever_make_the_reader_stumble(parts: list[bytes]) -> None:
+    chunks, reader = read(*parts)
+
+    assert reader.failure is not None or chunks[-1].finish_reason == "stop" or reader.is_finished
+
+
+@settings(max_examples=40)
+@given(
+    body=JSON_VALUES,
+    choice=st.dictionaries(WIRE_NAMES, JSON_VALUES, max_size=4),
+    call=st.dictionaries(WIRE_NAMES, JSON_VALUES, max_size=3),
+)
+def test_no_json_whatever_makes_a_reader_stumble(body: Any, choice: dict[str, Any], call: dict[str, Any]) -> None:
+    for each in (body, {"choices": [choice]}, {"choices": [{"delta": {"tool_calls": [call]}, **choice}]}):
+        chunks, reader = read(data(each), STOP, DONE)
+        assert reader.is_over
+        assembly = Assembly(100_000)
+        for chunk in chunks:
+            assembly.add(chunk)
+        assert json.loads(assembly.body())["object"] == "chat.completion"
+        with contextlib.suppress(ProviderError):
+            whole_chunk("p-1", data(each)[6:-2])

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.usage import Usage
@@ -141,6 +141,12 @@ def test_several_choices_and_their_log_probabilities_are_put_together_apart() ->
     assert [each["token"] for each in body["choices"][0]["logprobs"]["content"]] == ["A", "a"]
 
 
+def test_an_emoji_cut_in_two_is_one_again_when_put_together() -> None:
+    halves = [event("X").replace(b"X", half) for half in (rb"\ud83c", rb"\udf89")]
+
+    assert assembled(*halves, STOP, DONE)["choices"][0]["message"]["content"] == "\U0001f389"
+
+
 def test_an_answer_that_outgrows_its_bound_is_refused_while_it_is_put_together() -> None:
     assembly = Assembly(100)
 
@@ -155,6 +161,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(
     fields=st.dictionaries(st.text(max_size=6) | st.just("usage"), JSON_VALUES, max_size=5),
     usage=st.dictionaries(st.text(max_size=6), JSON_VALUES, max_size=3),
