@@ -27,7 +27,8 @@ class FirstByteProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Called by the server when it begins to drain: a page's live stream, which never ends by itself, ends now."""
         super().shutdown()
-        if self.cycle is not None and not self.cycle.response_complete and _is_live_page(self.cycle.scope):
+        cycle: Any = self.cycle  # None before the first request, whatever its type says
+        if cycle is not None and not cycle.response_complete and _is_live_page(cycle.scope):
             self.transport.close()
 
 

@@ -264,7 +264,9 @@ async def readiness(market: Market) -> dict[str, dict[str, Any]]:
         checks["price_book"] = {"ok": False, "why": error.message}
         return checks
     checks["price_book"] = {"ok": True, "id": book.id}
-    unserved = sorted(f"{model} {tier}" for model, tier in book.cards if not market.supply.is_served(model, tier))
+    unserved = sorted(
+        f"{model} {tier}" for model, tier in book.cards if not is_served(market.supply.fleet, model, tier)
+    )
     checks["providers"] = {"ok": len(unserved) < len(book.cards), "unserved": unserved}
     return checks
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -66,9 +66,9 @@ def stage_book() -> PriceBook:
     return price_book(clock.now() - timedelta(minutes=1), cards)
 
 
-def stage_deployment(base_url: str) -> DeploymentSpec:
+def stage_deployment(base_url: str, provider_id: str = "p1") -> DeploymentSpec:
     return DeploymentSpec(
-        provider_id="p1",
+        provider_id=provider_id,
         deployment_id="d1",
         kind=ProviderKind.OPENAI_COMPATIBLE,
         model=MODEL,
@@ -123,6 +123,20 @@ class Stage:
 
     def receipt(self, generation_id: str) -> Any:
         return self.get("/v1/generation", id=generation_id)["data"]
+
+    def add_provider(self, provider_id: str) -> Backend:
+        """A second provider of the same model, with a backend of its own."""
+        backend = Backend()
+        self.run(self._add_provider(provider_id, backend))
+        return backend
+
+    async def _add_provider(self, provider_id: str, backend: Backend) -> None:
+        await backend.start()
+        now_us = clock.now_us()
+        async with self.assembly.market.database.writing() as session:
+            await register_provider(session, provider_id, provider_id, ACTOR, now_us)
+            await register_deployment(session, stage_deployment(backend.base_url, provider_id), ACTOR, now_us)
+        await self.assembly.view.refresh()
 
     def reset(self) -> None:
         """A well-behaved backend, and a fleet without memory of how it behaved before."""
@@ -199,7 +213,7 @@ class Stage:
 
 
 @contextmanager
-def opened(data_dir: Path, **settings: Any) -> Iterator[Stage]:
+def opened(data_dir: Path, **settings: Any) -> Generator[Stage]:
     """A running market; everything it started ends with the block."""
     stage = Stage(Settings(data_dir=data_dir, port=0, **settings))
     stage.open()

@@ -1,6 +1,7 @@
 """The official OpenAI SDK, unmodified, sync and async, against a live market."""
 
 import asyncio
+from typing import Any
 
 import openai
 import pytest
@@ -9,13 +10,13 @@ from openai import AsyncOpenAI
 from tests.journeys.backend import Behaviour
 from tests.journeys.stage import MODEL, Stage
 
-HELLO = [{"role": "user", "content": "Hello there"}]
+HELLO: Any = [{"role": "user", "content": "Hello there"}]
 
 
 def test_a_plain_completion_has_text_usage_and_cost(stage: Stage) -> None:
     stage.backend.behaviour = Behaviour(tokens=4, token_text="word ", prompt_tokens=9)
     with stage.client() as client:
-        answer = client.chat.completions.create(model=MODEL, messages=HELLO)  # pyright: ignore[reportArgumentType] (plain dicts are what users write)
+        answer = client.chat.completions.create(model=MODEL, messages=HELLO)
     assert answer.choices[0].message.content == "word word word word "
     assert answer.choices[0].finish_reason == "stop"
     assert (answer.model, answer.service_tier) == (MODEL, "default")
@@ -29,7 +30,7 @@ def test_a_plain_completion_has_text_usage_and_cost(stage: Stage) -> None:
 
 def test_a_stream_has_our_id_the_tier_and_no_usage_unless_asked(stage: Stage) -> None:
     with stage.client() as client:
-        chunks = list(client.chat.completions.create(model=MODEL, messages=HELLO, stream=True))  # pyright: ignore[reportArgumentType]
+        chunks = list(client.chat.completions.create(model=MODEL, messages=HELLO, stream=True))
     assert {chunk.id for chunk in chunks} == {chunks[0].id}
     assert chunks[0].id.startswith("gen")
     assert {chunk.model for chunk in chunks} == {MODEL}
@@ -44,7 +45,7 @@ def test_a_stream_ends_with_usage_when_asked(stage: Stage) -> None:
         chunks = list(
             client.chat.completions.create(
                 model=MODEL,
-                messages=HELLO,  # pyright: ignore[reportArgumentType]
+                messages=HELLO,
                 stream=True,
                 stream_options={"include_usage": True},
             )
@@ -59,7 +60,7 @@ def test_a_stream_ends_with_usage_when_asked(stage: Stage) -> None:
 def test_the_async_client_streams_too(stage: Stage) -> None:
     async def stream() -> str:
         async with AsyncOpenAI(base_url=stage.url + "/v1", api_key=stage.api_key, max_retries=0) as client:
-            chunks = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)  # pyright: ignore[reportArgumentType]
+            chunks = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
             return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
 
     assert asyncio.run(stream()) == "tok " * 5
@@ -81,7 +82,7 @@ def test_models_are_listed_with_prices_per_tier(stage: Stage) -> None:
 
 def test_flex_is_billed_at_the_bulk_rate(stage: Stage) -> None:
     with stage.client() as client:
-        answer = client.chat.completions.create(model=MODEL, messages=HELLO, service_tier="flex")  # pyright: ignore[reportArgumentType]
+        answer = client.chat.completions.create(model=MODEL, messages=HELLO, service_tier="flex")
     assert answer.service_tier == "flex"
     # 10 input tokens at 0.5 $/M and 5 output tokens at 2 $/M.
     assert stage.receipt(answer.id)["bill"]["net"] == "0.000015"
@@ -91,7 +92,7 @@ def test_unknown_parameters_are_passed_on_and_ours_are_not(stage: Stage) -> None
     with stage.client() as client:
         client.chat.completions.create(
             model=MODEL,
-            messages=HELLO,  # pyright: ignore[reportArgumentType]
+            messages=HELLO,
             store=True,
             metadata={"a": "b"},
             user="somebody",
@@ -115,10 +116,10 @@ def test_unknown_parameters_are_passed_on_and_ours_are_not(stage: Stage) -> None
     ],
 )
 def test_refusals_raise_the_sdks_own_errors(
-    stage: Stage, kind: type[openai.APIStatusError], status: int, arguments: dict[str, object]
+    stage: Stage, kind: type[openai.APIStatusError], status: int, arguments: dict[str, Any]
 ) -> None:
     with stage.client() as client, pytest.raises(kind) as raised:
-        client.chat.completions.create(messages=HELLO, **arguments)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        client.chat.completions.create(messages=HELLO, **arguments)
     assert raised.value.status_code == status
     assert raised.value.code
     assert raised.value.request_id

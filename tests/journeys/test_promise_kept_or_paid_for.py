@@ -7,21 +7,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from openai import OpenAI
-
 from tests.journeys.backend import Behaviour
 from tests.journeys.stage import MODEL, Stage
 
 VERIFIER = Path(__file__).resolve().parents[2] / "docs" / "verify_receipt.py"
 
 
-def ask(client: OpenAI, tier: str, **extra: Any) -> list[Any]:
+def ask(client: Any, tier: str, **extra: Any) -> list[Any]:
     stream = client.chat.completions.create(
         model=MODEL,
         messages=[{"role": "user", "content": "Tell me about goodput, please."}],
         stream=True,
         stream_options={"include_usage": True},
-        service_tier=tier,  # pyright: ignore[reportArgumentType] (the SDK lists OpenAI's own words only)
+        service_tier=tier,
         max_tokens=50,
         **extra,
     )
