@@ -16,16 +16,17 @@ from migrations.freeze import statements
 from tests.ledger_world import T0
 
 CUSTOMERS = ("cus_ada", "cus_bob")
+SEED = tuple(GrantCredit(customer, 10**6, "law", customer, T0) for customer in CUSTOMERS)
 
 
 @cache
-def empty_file() -> bytes:
-    """A database file with every table and trigger."""
+def empty_file(without: str) -> bytes:
+    """A database file with every table and trigger; ``without`` is a piece of the schema to leave out."""
     with tempfile.TemporaryDirectory(prefix="goodput-law-") as folder:
         path = Path(folder) / "empty.sqlite3"
         connection = sqlite3.connect(path)
         for statement in statements("sqlite"):
-            connection.execute(statement)
+            connection.execute(statement.replace(without, "") if without else statement)
         connection.commit()
         connection.close()
         return path.read_bytes()
@@ -34,10 +35,10 @@ def empty_file() -> bytes:
 class Books:
     """A ledger on a SQLite file of its own, driven batch by batch in this thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: str = "") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="goodput-law-")
         self.path = Path(self._folder.name) / "ledger.sqlite3"
-        self.path.write_bytes(empty_file())
+        self.path.write_bytes(empty_file(without))
         self.reader = sqlite3.connect(self.path, isolation_level=None)
         self.reader.execute("PRAGMA journal_mode = WAL")
         self.store = SqliteStore(self.path)
@@ -48,8 +49,8 @@ class Books:
     def apply(self, *operations: Operation) -> list[Outcome]:
         return self.store.apply_here(operations)
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        return self.reader.execute(query).fetchall()
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return self.reader.execute(query, values).fetchall()
 
     def named(self, query: str) -> list[dict[str, Any]]:
         found = self.reader.execute(query)
@@ -83,10 +84,10 @@ class Books:
         self._folder.cleanup()
 
 
-def funded(*batches: Sequence[Operation]) -> Books:
+def funded(*batches: Sequence[Operation], without: str = "") -> Books:
     """Books in which both customers can pay for anything, after some batches."""
-    books = Books()
-    books.apply(*(GrantCredit(customer, 10**6, "law", customer, T0) for customer in CUSTOMERS))
+    books = Books(without)
+    books.apply(*SEED)
     for batch in batches:
         books.apply(*batch)
     return books
