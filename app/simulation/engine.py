@@ -273,7 +273,7 @@ class Simulator:
     def _settle(self, request: _Request, done: Finished, unit: Unit) -> None:
         """Grades, rates and books one answer with the production code."""
         arrival, ladder, offer = request.arrival, request.ladder, unit.supply.offer
-        at_us = -(-(done.token_ns - arrival.at_ns) // NS_PER_US)
+        at_us = (done.token_ns + (NS_PER_US - 1 - arrival.at_ns)) // NS_PER_US  # rounded up, as Delivery does
         tokens = len(at_us)
         if not arrival.is_streamed:
             at_us = np.full(tokens, at_us[-1])
