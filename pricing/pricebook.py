@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NewType
 
@@ -59,21 +59,33 @@ class PriceBook:
     sha256: str
     effective_at: datetime
     cards: Mapping[tuple[str, Tier], RateCard]
+    _ladders: Mapping[str, Mapping[Tier, Ladder]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ladders", _ladders(self.cards))  # worked out once: every request asks for one
 
     def models(self) -> tuple[str, ...]:
         """The models on sale, by name."""
-        return tuple(sorted({model for model, _ in self.cards}))
+        return tuple(sorted(self._ladders))
 
     def tiers(self, model: str) -> tuple[Tier, ...]:
         """The tiers sold for a model, best first; empty when the model is not sold."""
-        return tuple(tier for tier in Tier if (model, tier) in self.cards)
+        return tuple(self._ladders.get(model, ()))
 
     def ladder(self, model: str, tier: Tier) -> Ladder | None:
         """The ladder of a request served at ``tier``: its rung and every lower one; None when not sold."""
-        if (model, tier) not in self.cards:
-            return None
-        sold = (self.cards.get((model, lower)) for lower in Tier if lower.rank >= tier.rank)
-        return Ladder(tuple(card.rung for card in sold if card is not None))
+        return self._ladders.get(model, {}).get(tier)
+
+
+def _ladders(cards: Mapping[tuple[str, Tier], RateCard]) -> dict[str, dict[Tier, Ladder]]:
+    """Every ladder that starts at a tier sold, by model."""
+    rungs: dict[str, list[Rung]] = {}
+    for model, tier in sorted(cards, key=lambda key: key[1].rank):
+        rungs.setdefault(model, []).append(cards[model, tier].rung)
+    return {
+        model: {rung.tier: Ladder(tuple(sold[index:])) for index, rung in enumerate(sold)}
+        for model, sold in rungs.items()
+    }
 
 
 def price_book(effective_at: datetime, cards: Iterable[RateCard]) -> PriceBook:

@@ -85,7 +85,8 @@ class Rewriter:
             (b"id", backend_id, with_tier),
             (b"model", backend_model, b'"model":' + _json(self._model)),
         ):
-            member = re.search(rb'"%s"\s*:\s*%s' % (name, re.escape(_json(theirs))), events) if theirs else None
+            quoted = re.escape(b'"%s"' % theirs.encode())  # as it stands between the quotes, escapes and all
+            member = re.search(rb'"%s"\s*:\s*%s' % (name, quoted), events) if theirs else None
             if member is not None:
                 pairs.append((member.group(), ours))
         return tuple(pairs)

@@ -49,6 +49,17 @@ def test_a_backends_own_tier_gives_way_to_the_tier_served() -> None:
     assert rewritten(event("x", service_tier="default", spaced=True))["service_tier"] == "priority"
 
 
+def test_names_with_escapes_are_found_as_they_stand() -> None:
+    raw = rb'data: {"id":"a\/b","model":"org\/m","choices":[]}' + b"\n\n"
+    out = Rewriter("gen_1", "org/m", "default").events(raw, r"a\/b", r"org\/m")
+    assert json.loads(out.removeprefix(b"data: ")) == {
+        "id": "gen_1",
+        "service_tier": "default",
+        "model": "org/m",
+        "choices": [],
+    }
+
+
 def test_each_event_of_one_read_is_rewritten() -> None:
     rewriter = Rewriter("gen_1", "public-m", "default")
     out = rewriter.events(event("a") + event("b"), "chatcmpl-abc", "backend/m")
