@@ -47,6 +47,12 @@ class _Admitted:
     price_pico: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Served:
+    admits: list[Admit]
+    in_vain: list[tuple[Waiting, Ask]]
+
+
 class Dispatcher:
     """Decides for one process who runs where, who waits, and who is refused."""
 
@@ -120,7 +126,7 @@ class Dispatcher:
     def on_released(self, fleet: Fleet, now_us: int) -> tuple[Admit, ...]:
         """Room may have come free: the waiting jobs that are worth trying now, in the order to try them."""
         self._placer.view.see(fleet, now_us)
-        return tuple(self._serve_waiting(now_us))
+        return tuple(admit for model in self._queue.models() for admit in self._serve_line(model, now_us).admits)
 
     def on_tick(self, fleet: Fleet, now_us: int) -> tuple[Admit | Refuse, ...]:
         """Time passed: who may run now, and who has become hopeless."""
@@ -128,8 +134,12 @@ class Dispatcher:
         self._placer.view.see(fleet, now_us)
         commands: list[Admit | Refuse] = [*self._shed.values(), *self._refuse_unanswered(now_us)]
         self._shed.clear()
-        commands += self._serve_waiting(now_us)
-        for item in self._queue.lost(now_us):
+        lost: list[Waiting] = []
+        for model in self._queue.models():
+            served = self._serve_line(model, now_us)
+            commands += served.admits
+            lost += [item for item, ask in served.in_vain if not self._has_hope(item, ask)]
+        for item in {item.seq: item for item in (*lost, *self._queue.late(now_us))}.values():
             command = self._give_up(item, now_us)
             if not isinstance(command, Wait):
                 commands.append(command)
@@ -137,7 +147,7 @@ class Dispatcher:
 
     def next_tick_us(self, now_us: int) -> int | None:
         """When ``on_tick`` is due; None while nothing depends on time."""
-        if self._shed or self._queue.has_hopeless:
+        if self._shed:
             return now_us
         moments: list[int] = []
         if len(self._queue):
@@ -196,22 +206,18 @@ class Dispatcher:
         self._queue.pop(victim.job.id)
         return True
 
-    def _serve_waiting(self, now_us: int) -> list[Admit]:
-        return [admit for model in self._queue.models() for admit in self._serve_line(model, now_us)]
-
-    def _serve_line(self, model: str, now_us: int) -> list[Admit]:
+    def _serve_line(self, model: str, now_us: int) -> _Served:
         """Tries the jobs that wait for one model, in order; those of a kind that found no room are not tried again."""
-        admits: list[Admit] = []
+        served = _Served([], [])
         turns = self._queue.turns(model)
         for _ in range(self._policy.tries_max):
             item = turns.next()
             if item is None or len(self._admitted) >= self._policy.admitted_max:
                 break
-            if not self._queue.is_hopeless(item):
-                admits += self._try_waiting(item, turns, now_us)
-        return admits
+            self._try_waiting(item, turns, now_us, served)
+        return served
 
-    def _try_waiting(self, item: Waiting, turns: Turns, now_us: int) -> list[Admit]:
+    def _try_waiting(self, item: Waiting, turns: Turns, now_us: int, served: _Served) -> None:
         job = item.job
         claimed = None if turns.is_due(item) else self._queue.claimed_above(job.model, item.tier)
         turns.tried(item)
@@ -219,19 +225,18 @@ class Dispatcher:
         found = self._placer.now(ask, claimed)
         if found.candidates:
             self._queue.pop(job.id)
-            return [self._admit(ask, found.candidates, item.denials)]
+            served.admits.append(self._admit(ask, found.candidates, item.denials))
+            return
+        served.in_vain.append((item, ask))
         if not found.had_room:
             turns.skip(item.kind)
-        self._look_ahead(item, ask)
-        return []
 
-    def _look_ahead(self, item: Waiting, ask: Ask) -> None:
-        """Gives a waiting job up that could not be in time any more; moves its claim off an offer that was shut."""
+    def _has_hope(self, item: Waiting, ask: Ask) -> bool:
+        """Whether a waiting job could still be in time; moves its claim off an offer that was shut."""
         hope = self._placer.still(ask)
-        if hope is None:
-            self._queue.give_up(item)
-        elif not self._placer.is_open(ask, item.claim):
+        if hope is not None and not self._placer.is_open(ask, item.claim):
             self._queue.move_claim(item, hope.offer_id)
+        return hope is not None
 
     def _give_up(self, item: Waiting, now_us: int) -> Admit | Wait | Refuse:
         """Decides about a waiting job that cannot be in time any more at the rung it waited for."""

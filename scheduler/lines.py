@@ -66,11 +66,13 @@ class Line:
     deficits: Deficits
     lanes: dict[Kind, Lane] = field(default_factory=dict[Kind, Lane])
     claims: dict[OfferId, list[int]] = field(default_factory=dict[OfferId, list[int]])
+    _next_tokens: dict[Tier, int] | None = None
 
     def add(self, item: Waiting) -> None:
         """A job starts to wait."""
         insort(self.lanes.setdefault(item.kind, {}).setdefault(item.job.customer_id, []), item, key=_deadline)
         self._count(item.claim, item.tier, 1)
+        self._next_tokens = None
 
     def remove(self, item: Waiting) -> None:
         """A job waits no more."""
@@ -78,6 +80,7 @@ class Line:
         jobs = lane[item.job.customer_id]
         jobs.remove(item)
         self._count(item.claim, item.tier, -1)
+        self._next_tokens = None
         if not jobs:
             del lane[item.job.customer_id]
         if not lane:
@@ -124,12 +127,15 @@ class Line:
         start, item = max(self.starts(tier, served), key=lambda each: (each[0], each[1].seq))
         return tier, start, item
 
-    def next_tokens(self) -> dict[Tier, int]:
+    def next_tokens(self) -> Mapping[Tier, int]:
         """By tier that waits, the work of its smallest next job."""
+        if self._next_tokens is not None:
+            return self._next_tokens
         smallest: dict[Tier, int] = {}
         for (tier, _), lane in self.lanes.items():
             tokens = min(jobs[0].work_tokens for jobs in lane.values())
             smallest[tier] = min(tokens, smallest.get(tier, tokens))
+        self._next_tokens = smallest
         return smallest
 
     def due(self) -> tuple[Tier, ...]:

@@ -71,16 +71,16 @@ class Placer:
                 so that it may take what better tiers claim and what is kept for them.
         """
         job, closed = ask.job, self.view.fleet.closed
-        kept = self._guard(ask).barred if claimed is not None else ()
-        barred: Collection[str] = closed
-        if job.excluded or claimed or kept:
-            barred = {*closed, *job.excluded, *(claimed or ()), *kept}
+        barred: Collection[str] = {*closed, *job.excluded, *(claimed or ())} if job.excluded or claimed else closed
         outcome = feasible(self._rows_of(ask), ask, self.view, barred)
         if not outcome.found:
             return Found((), outcome.had_room)
-        pick = Pick(job.ladder.rungs[ask.index].tier, ask.price_pico)
-        best = ranked(outcome.found, pick, self._rng, self._policy)
-        return Found(tuple(_candidate(scored) for scored in best), had_room=True)
+        found = outcome.found
+        if claimed is not None and (kept := self._guard(ask).barred):
+            found = [scored for scored in found if scored.row.id not in kept]
+        pick = Pick(ask.tier, ask.price_pico)
+        best = ranked(found, pick, self._rng, self._policy)
+        return Found(tuple([_candidate(scored) for scored in best]), had_room=bool(best))
 
     def later(self, ask: Ask, ahead: Mapping[OfferId, int]) -> Prospect | None:
         """Where the job may be expected to start in time if it waits; None when nowhere.

@@ -6,8 +6,7 @@ keeps off it, or a tight promise would never find the room that it waits for.
 """
 
 import heapq
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 from pricing.slo import Tier
 from scheduler.fairness import Deficits, VirtualCounters
@@ -23,7 +22,6 @@ class JobQueue:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._items: dict[JobId, Waiting] = {}
-        self._hopeless: set[JobId] = set()
         self._lines: dict[str, Line] = {}
         self._counters = VirtualCounters(policy.customers_max)
         self._seq = 0
@@ -53,7 +51,6 @@ class JobQueue:
         item = self._items.pop(job_id, None)
         if item is None:
             return None
-        self._hopeless.discard(job_id)
         line = self._lines[item.job.model]
         line.remove(item)
         if not line.lanes:
@@ -61,22 +58,9 @@ class JobQueue:
         self._counters.leaves(item.job.customer_id)
         return item
 
-    def give_up(self, item: Waiting) -> None:
-        """It was found that a waiting job cannot start in time: it is not tried any more."""
-        self._hopeless.add(item.job.id)
-
-    def is_hopeless(self, item: Waiting) -> bool:
-        """Whether a job was given up."""
-        return item.job.id in self._hopeless
-
-    @property
-    def has_hopeless(self) -> bool:
-        """Some job was given up and still waits to be told."""
-        return bool(self._hopeless)
-
-    def lost(self, now_us: int) -> list[Waiting]:
-        """The jobs that were given up, or whose last moment to start has passed."""
-        return [item for item in self._items.values() if now_us > item.until_us or item.job.id in self._hopeless]
+    def late(self, now_us: int) -> list[Waiting]:
+        """The jobs whose last moment to start has passed."""
+        return [item for item in self._items.values() if now_us > item.until_us]
 
     def move_claim(self, item: Waiting, offer_id: OfferId) -> None:
         """A waiting job is now expected to start first on another offer."""
@@ -127,24 +111,15 @@ class JobQueue:
     def turns(self, model: str) -> "Turns":
         """Walks the jobs of a model in the order in which they are to be tried."""
         line = self._lines[model]
-        return Turns(line.lanes, line.due(), self._counters)
+        return Turns(line.lanes, line.due(), self._counters.served)
 
     def _start(self, line: Line, tier: Tier, customer_id: str) -> int:
         """The counter that a customer will have reached when the turn of one more job comes."""
         return self._counters.lifted(customer_id) + line.backlog_pico(tier, customer_id)
 
 
-@dataclass(order=True, slots=True)
-class _Turn:
-    served: int
-    deadline_us: int
-    seq: int
-    jobs: list[Waiting] = field(compare=False)
-    position: int = field(compare=False, default=0)
-
-    @property
-    def item(self) -> Waiting:
-        return self.jobs[self.position]
+_Turn = tuple[int, int, int, list[Waiting], int]
+"""A customer's next job: counter, deadline and number, which order it; the customer's jobs, and its position there."""
 
 
 class Turns:
@@ -153,8 +128,8 @@ class Turns:
     Only the job whose turn it is may leave the queue during the walk.
     """
 
-    def __init__(self, lanes: Mapping[Kind, Lane], due: tuple[Tier, ...], counters: VirtualCounters) -> None:
-        self._counters = counters
+    def __init__(self, lanes: Mapping[Kind, Lane], due: tuple[Tier, ...], served: Callable[[str], int]) -> None:
+        self._served = served
         self._due = list(due)
         self._lanes = dict(lanes)
         self._heaps: dict[Kind, list[_Turn]] = {}
@@ -168,8 +143,8 @@ class Turns:
             if kinds:
                 kind = min(kinds, key=lambda kind: self._heaps[kind][0])
                 turn = heapq.heappop(self._heaps[kind])
-                self._current = kind, turn, turn.item
-                return turn.item
+                self._current = kind, turn, turn[3][turn[4]]
+                return self._current[2]
         return None
 
     def is_due(self, item: Waiting) -> bool:
@@ -188,20 +163,21 @@ class Turns:
     def _heap(self, kind: Kind) -> list[_Turn]:
         heap = self._heaps.get(kind)
         if heap is None:
-            heap = self._heaps[kind] = [self._turn(jobs, 0) for jobs in self._lanes[kind].values()]
+            heap = self._heaps[kind] = [_turn(jobs, 0, self._served) for jobs in self._lanes[kind].values()]
             heapq.heapify(heap)
         return heap
-
-    def _turn(self, jobs: list[Waiting], position: int) -> _Turn:
-        item = jobs[position]
-        return _Turn(self._counters.served(item.job.customer_id), item.until_us, item.seq, jobs, position)
 
     def _put_back(self) -> None:
         if self._current is None:
             return
-        kind, turn, item = self._current
+        kind, (_, _, _, jobs, position), item = self._current
         self._current = None
-        still_waits = turn.position < len(turn.jobs) and turn.jobs[turn.position] is item
-        position = turn.position + still_waits
-        if position < len(turn.jobs) and kind in self._lanes:
-            heapq.heappush(self._heaps[kind], self._turn(turn.jobs, position))
+        if position < len(jobs) and jobs[position] is item:
+            position += 1  # it still waits
+        if position < len(jobs) and kind in self._lanes:
+            heapq.heappush(self._heaps[kind], _turn(jobs, position, self._served))
+
+
+def _turn(jobs: list[Waiting], position: int, served: Callable[[str], int]) -> _Turn:
+    item = jobs[position]
+    return served(item.job.customer_id), item.until_us, item.seq, jobs, position

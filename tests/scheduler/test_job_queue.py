@@ -214,16 +214,10 @@ def test_who_is_served_during_a_walk_leaves_and_the_walk_goes_on_with_the_next()
     assert walk(queue) == ["two"]
 
 
-def test_who_was_given_up_or_is_late_is_lost() -> None:
-    given_up, late, fine = waiting("given up"), waiting("late", until_us=50), waiting("fine")
-    queue = queue_of(given_up, late, fine)
-    assert not queue.has_hopeless
-    queue.give_up(given_up)
-    assert queue.has_hopeless
-    assert [item.job.id for item in queue.lost(51)] == ["given up", "late"]
-    assert queue.lost(50) == [given_up]
-    queue.pop(given_up.job.id)
-    assert not queue.has_hopeless
+def test_who_missed_its_last_moment_is_late() -> None:
+    queue = queue_of(waiting("late", until_us=50), waiting("fine"))
+    assert queue.late(50) == []
+    assert [item.job.id for item in queue.late(51)] == ["late"]
 
 
 def test_work_is_never_nothing() -> None:
