@@ -7,7 +7,7 @@ by themselves: whoever asks first after that reaps them, and every count follows
 import heapq
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from app.fleet.allowances import US_PER_S, Debt, after, allowance, drained, wait_us
 from app.fleet.leases import Allowance, Denied, LeaseCandidate, Leased, LeaseRequest, Limited
@@ -107,16 +107,11 @@ class LeaseTable:
             if lease := self._find(offer_id, lease_id):
                 lease.expires_at_us = max(lease.expires_at_us, expires_at_us)
 
-    def restore(self, lease: Lease, now_us: int) -> None:
-        """Writes a lease that runs for a fact, whatever the limits; a live one is extended, or marked as started."""
+    def mirror(self, lease: Lease, now_us: int) -> None:
+        """Writes a lease that another store granted; a live one stays as it is."""
         self._reap(now_us)
-        known = self._find(lease.offer_id, lease.lease_id)
-        if known:
-            known.expires_at_us = max(known.expires_at_us, lease.expires_at_us)
-            if not lease.prefill_tokens:
-                self.started(lease.lease_id, lease.offer_id, now_us)
-        elif lease.expires_at_us > now_us:
-            self._write(replace(lease))
+        if self._find(lease.offer_id, lease.lease_id) is None:
+            self._write(lease)
 
     def loads(self, offer_ids: Sequence[OfferId], now_us: int) -> Mapping[OfferId, Load]:
         """The load of each offer asked for."""

@@ -1,23 +1,27 @@
 -- Capacity leases and per-minute limits, each operation one atomic call. The Python twin is app/fleet/lease_table.py.
 --
 -- ARGV[1] operation   ARGV[2] virtual now in µs, for tests; 0 means the server's own clock   ARGV[3] key prefix
--- An offer has four keys, passed in this order:
---   until    zset  lease id -> when it expires, µs
---   bound    zset  lease id -> the largest in-flight number that its promise tolerates
---   row      hash  lease id -> "<prompt tokens still to prefill> <customer id>"
---   pending  int   sum of those prompt tokens; deleted with the last lease, so that it cannot drift
--- A customer has two: a zset of running leases (member "<until key> <lease id>" -> expiry) and a hash of debts.
+-- An offer has one key that is passed, and three whose names follow from it:
+--   KEY           zset  lease id -> when it expires, µs
+--   KEY .. BOUND  zset  lease id -> the largest in-flight number that its promise tolerates
+--   KEY .. ROW    hash  lease id -> "<prompt tokens still to prefill> <that number> <customer id>"
+--   KEY .. SUM    hash  what follows from the three: n leases, tightest tolerance t, prompt tokens p, and e, before
+--                       which none expires. From e on all of it is counted again from the leases, so it cannot drift.
+-- A customer has two: a zset of running leases (member "<KEY> <lease id>" -> expiry) and the debts as "r t at".
 -- Every key carries the same hash tag, so on a cluster they live in one slot.
 
+local BOUND, ROW, SUM = ':bound', ':row', ':sum'
 local UNITS = 60000000        -- debt units per request or token; also the µs in a minute
 local UNBOUNDED = 1000000     -- scheduler.fleet.UNBOUNDED
+local NEVER = 9e15
 local KEEP_MS = 86400000      -- abandoned keys vanish after a day; a lease lives at most an hour without a beat
 local DEBT_KEPT_MS = 120000
+local SPREAD = 64             -- housekeeping that may be late is done by one admission in so many
 
-local operation, prefix = ARGV[1], ARGV[3]
-local now = tonumber(ARGV[2])
+local call = redis.call
+local operation, now, prefix = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 if now == 0 then
-  local time = redis.call('TIME')
+  local time = call('TIME')
   now = time[1] * 1000000 + time[2]
 end
 
@@ -29,76 +33,108 @@ local function running_key(customer)
   return prefix .. 'customer:' .. customer .. ':running'
 end
 
-local function row_of(base, id)
-  local row = redis.call('HGET', KEYS[base + 2], id)
-  if not row then return 0, '' end
-  local tokens, customer = string.match(row, '^(%d+) (.*)$')
-  return tonumber(tokens), customer
+local function row_of(offer, id)
+  local row = call('HGET', offer .. ROW, id)
+  if not row then return 0, UNBOUNDED, '' end
+  local tokens, bound, customer = string.match(row, '^(%d+) (%d+) (.*)$')
+  return tonumber(tokens), tonumber(bound), customer
 end
 
-local function forget(base, id)
-  if redis.call('ZREM', KEYS[base], id) == 0 then return 0 end
-  local tokens, customer = row_of(base, id)
-  redis.call('ZREM', KEYS[base + 1], id)
-  redis.call('HDEL', KEYS[base + 2], id)
-  redis.call('ZREM', running_key(customer), KEYS[base] .. ' ' .. id)
-  if redis.call('ZCARD', KEYS[base]) == 0 then
-    redis.call('DEL', KEYS[base + 3])
-  elseif tokens > 0 then
-    redis.call('DECRBY', KEYS[base + 3], whole(tokens))
-  end
-  return 1
+local function drop(offer, id, customer)
+  call('ZREM', offer .. BOUND, id)
+  call('HDEL', offer .. ROW, id)
+  call('ZREM', running_key(customer), offer .. ' ' .. id)
 end
 
-local function reap(base)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[base], '-inf', whole(now))) do
-    forget(base, id)
+local function save(offer, load)
+  if load.n == 0 then
+    call('DEL', offer .. SUM)
+  else
+    call('HSET', offer .. SUM, 'n', load.n, 't', load.t, 'p', whole(load.p), 'e', whole(load.e))
   end
 end
 
-local function load_of(base)
-  local tightest = redis.call('ZRANGE', KEYS[base + 1], 0, 0, 'WITHSCORES')
-  return redis.call('ZCARD', KEYS[base]), math.min(tonumber(tightest[2]) or UNBOUNDED, UNBOUNDED),
-    tonumber(redis.call('GET', KEYS[base + 3])) or 0
+local function tightest(offer)
+  local first = call('ZRANGE', offer .. BOUND, 0, 0, 'WITHSCORES')
+  return math.min(tonumber(first[2]) or UNBOUNDED, UNBOUNDED)
 end
 
-local function write(base, id, customer, expires, bound, tokens)
-  redis.call('ZADD', KEYS[base], whole(expires), id)
-  redis.call('ZADD', KEYS[base + 1], bound, id)
-  redis.call('HSET', KEYS[base + 2], id, whole(tokens) .. ' ' .. customer)
-  redis.call('INCRBY', KEYS[base + 3], whole(tokens))
-  local running = running_key(customer)
-  redis.call('ZADD', running, whole(expires), KEYS[base] .. ' ' .. id)
-  redis.call('PEXPIRE', running, KEEP_MS)
-  for key = base, base + 3 do redis.call('PEXPIRE', KEYS[key], KEEP_MS) end
+-- Reaps what expired and counts the rest from the leases themselves.
+local function count(offer)
+  for _, id in ipairs(call('ZRANGEBYSCORE', offer, '-inf', whole(now))) do
+    local _, _, customer = row_of(offer, id)
+    call('ZREM', offer, id)
+    drop(offer, id, customer)
+  end
+  local load = {n = call('ZCARD', offer), t = tightest(offer), p = 0, e = NEVER}
+  for _, row in ipairs(call('HVALS', offer .. ROW)) do
+    load.p = load.p + tonumber(string.match(row, '^%d+'))
+  end
+  local soonest = call('ZRANGE', offer, 0, 0, 'WITHSCORES')
+  if soonest[2] then load.e = tonumber(soonest[2]) end
+  save(offer, load)
+  return load
 end
 
-local function extend(base, id, expires)
-  local score = redis.call('ZSCORE', KEYS[base], id)
+-- The load of an offer, dead leases not counted.
+local function read(offer)
+  local sum = call('HMGET', offer .. SUM, 'n', 't', 'p', 'e')
+  if not sum[1] then return {n = 0, t = UNBOUNDED, p = 0, e = NEVER} end
+  local load = {n = tonumber(sum[1]), t = tonumber(sum[2]), p = tonumber(sum[3]), e = tonumber(sum[4])}
+  if load.e <= now then return count(offer) end
+  return load
+end
+
+local function keep(offer)
+  for _, key in ipairs({offer, offer .. BOUND, offer .. ROW, offer .. SUM}) do call('PEXPIRE', key, KEEP_MS) end
+end
+
+local function write(offer, load, id, lease)
+  local running = running_key(lease.customer)
+  call('ZADD', offer, whole(lease.expires), id)
+  call('ZADD', offer .. BOUND, lease.bound, id)
+  call('HSET', offer .. ROW, id, lease.tokens .. ' ' .. lease.bound .. ' ' .. lease.customer)
+  call('ZADD', running, whole(lease.expires), offer .. ' ' .. id)
+  local is_first = load.n == 0
+  load.n, load.p = load.n + 1, load.p + tonumber(lease.tokens)
+  load.t, load.e = math.min(load.t, tonumber(lease.bound)), math.min(load.e, lease.expires)
+  save(offer, load)
+  if is_first or now % SPREAD == 0 then
+    keep(offer)
+    call('PEXPIRE', running, KEEP_MS)
+    call('ZREMRANGEBYSCORE', running, '-inf', whole(now))
+  end
+end
+
+local function extend(offer, id, expires)
+  local score = call('ZSCORE', offer, id)
   if not score then return false end
   if expires > tonumber(score) then
-    local _, customer = row_of(base, id)
-    redis.call('ZADD', KEYS[base], whole(expires), id)
-    redis.call('ZADD', running_key(customer), whole(expires), KEYS[base] .. ' ' .. id)
+    local _, _, customer = row_of(offer, id)
+    call('ZADD', offer, whole(expires), id)
+    call('ZADD', running_key(customer), whole(expires), offer .. ' ' .. id)
   end
   return true
 end
 
-local function start(base, id)
-  local tokens, customer = row_of(base, id)
+local function start(offer, load, id)
+  local tokens, bound, customer = row_of(offer, id)
   if tokens > 0 then
-    redis.call('HSET', KEYS[base + 2], id, '0 ' .. customer)
-    redis.call('DECRBY', KEYS[base + 3], whole(tokens))
+    call('HSET', offer .. ROW, id, '0 ' .. whole(bound) .. ' ' .. customer)
+    load.p = load.p - tokens
+    save(offer, load)
   end
 end
 
 -- Debts -----------------------------------------------------------------------------------------------------------
 
 local function drained(key, rpm, tpm)
-  local saved = redis.call('HMGET', key, 'requests', 'tokens', 'at')
-  local elapsed = math.max(0, now - (tonumber(saved[3]) or now))
-  return math.max(0, (tonumber(saved[1]) or 0) - math.max(0, rpm) * elapsed),
-    math.max(0, (tonumber(saved[2]) or 0) - math.max(0, tpm) * elapsed)
+  local saved = call('GET', key)
+  if not saved then return 0, 0 end
+  local requests, tokens, at = string.match(saved, '^(%d+) (%d+) (%d+)$')
+  local elapsed = math.max(0, now - tonumber(at))
+  return math.max(0, tonumber(requests) - math.max(0, rpm) * elapsed),
+    math.max(0, tonumber(tokens) - math.max(0, tpm) * elapsed)
 end
 
 local function wait_of(debt, limit, cost)
@@ -116,116 +152,119 @@ end
 
 -- Operations ------------------------------------------------------------------------------------------------------
 
--- KEYS 1 running, 2 debts, then 4 per candidate
+-- KEYS 1 running, 2 debts, then the candidates
 -- ARGV 4 lease, 5 customer, 6 ttl µs, 7 prefill, 8 tokens, 9 has limits, 10 rpm, 11 tpm, 12 concurrency,
 --      then concurrency_max and in_flight_max per candidate
 -- Answers status (1 leased, 0 denied, -1 requests, -2 tokens, -3 concurrency), index of the candidate (from 0),
 -- wait µs (-1 never), remaining and reset µs of requests and of tokens, then three numbers of load per candidate.
 local function admit()
-  local id, customer, cost = ARGV[4], ARGV[5], tonumber(ARGV[8])
+  local id, cost = ARGV[4], tonumber(ARGV[8])
   local limited, rpm, tpm = ARGV[9] == '1', tonumber(ARGV[10]), tonumber(ARGV[11])
-  local count = (#KEYS - 2) / 4
   local status, index, wait = 0, -1, 0
   local requests, tokens = 0, 0
   local loads = {}
-  for candidate = 0, count - 1 do
-    local base = 3 + candidate * 4
-    reap(base)
-    if index < 0 and redis.call('ZSCORE', KEYS[base], id) then status, index = 1, candidate end
+  for at = 3, #KEYS do
+    local load = read(KEYS[at])
+    loads[at] = load
+    if index < 0 and load.n > 0 and call('ZSCORE', KEYS[at], id) then status, index = 1, at - 3 end
   end
+  local is_repeat = index >= 0
   if limited then
     requests, tokens = drained(KEYS[2], rpm, tpm)
-    if index < 0 then
+    if not is_repeat then
       wait = wait_of(requests, rpm, 1)
       if wait ~= 0 then status = -1 end
       if status == 0 then
         wait = wait_of(tokens, tpm, cost)
         if wait ~= 0 then status = -2 end
       end
-      if status == 0 then
-        redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(now))
-        if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[12]) then status = -3 end
+      if status == 0 and call('ZCOUNT', KEYS[1], '(' .. whole(now), '+inf') >= tonumber(ARGV[12]) then
+        status = -3
       end
     end
   end
-  local is_repeat = index >= 0
-  for candidate = 0, count - 1 do
-    local base, argument = 3 + candidate * 4, 13 + candidate * 2
-    local in_flight, tolerated, pending = load_of(base)
+  for at = 3, #KEYS do
+    local argument, load = 7 + at * 2, loads[at]
     local bound = tonumber(ARGV[argument + 1])
-    if status == 0 and in_flight < math.min(tonumber(ARGV[argument]), bound, tolerated) then
-      local prefill = tonumber(ARGV[7])
-      write(base, id, customer, now + tonumber(ARGV[6]), ARGV[argument + 1], prefill)
-      status, index = 1, candidate
-      in_flight, tolerated, pending = in_flight + 1, math.min(tolerated, bound), pending + prefill
+    if status == 0 and load.n < math.min(tonumber(ARGV[argument]), bound, load.t) then
+      local expires = now + tonumber(ARGV[6])
+      write(KEYS[at], load, id, {customer = ARGV[5], expires = expires, bound = ARGV[argument + 1], tokens = ARGV[7]})
+      status, index = 1, at - 3
     end
-    loads[candidate + 1] = {in_flight, tolerated, pending}
   end
   if limited and status == 1 and not is_repeat then
     requests, tokens = requests + UNITS, tokens + cost * UNITS
-    redis.call('HSET', KEYS[2], 'requests', whole(requests), 'tokens', whole(tokens), 'at', whole(now))
-    redis.call('PEXPIRE', KEYS[2], DEBT_KEPT_MS)
+    call('SET', KEYS[2], whole(requests) .. ' ' .. whole(tokens) .. ' ' .. whole(now), 'PX', DEBT_KEPT_MS)
   end
   local remaining_requests, reset_requests = allowance_of(requests, rpm)
   local remaining_tokens, reset_tokens = allowance_of(tokens, tpm)
   local answer = {status, index, wait, remaining_requests, reset_requests, remaining_tokens, reset_tokens}
-  for _, load in ipairs(loads) do
-    for _, number in ipairs(load) do answer[#answer + 1] = number end
+  for at = 3, #KEYS do
+    local load = loads[at]
+    answer[#answer + 1] = load.n
+    answer[#answer + 1] = load.t
+    answer[#answer + 1] = load.p
   end
   return answer
 end
 
--- KEYS 4 of the offer   ARGV 4 lease
+-- KEYS 1 the offer   ARGV 4 lease
 local function started()
-  reap(1)
-  start(1, ARGV[4])
+  start(KEYS[1], read(KEYS[1]), ARGV[4])
   return 1
 end
 
--- KEYS 4 of the offer   ARGV 4 lease   Answers 1 when it was live
+-- KEYS 1 the offer   ARGV 4 lease   Answers 1 when it was live
 local function release()
-  reap(1)
-  return forget(1, ARGV[4])
+  local offer, id = KEYS[1], ARGV[4]
+  local load = read(offer)
+  if call('ZREM', offer, id) == 0 then return 0 end
+  local tokens, bound, customer = row_of(offer, id)
+  drop(offer, id, customer)
+  load.n, load.p = load.n - 1, load.p - tokens
+  if bound <= load.t then load.t = tightest(offer) end
+  save(offer, load)
+  return 1
 end
 
--- KEYS 4 per offer   ARGV 4 ttl µs, then per offer how many leases and their ids
+-- KEYS the offers   ARGV 4 ttl µs, then per offer how many leases and their ids
 local function beat()
   local expires, argument = now + tonumber(ARGV[4]), 5
-  for base = 1, #KEYS, 4 do
-    reap(base)
+  for _, offer in ipairs(KEYS) do
+    read(offer)
     for _ = 1, tonumber(ARGV[argument]) do
       argument = argument + 1
-      extend(base, ARGV[argument], expires)
+      extend(offer, ARGV[argument], expires)
     end
     argument = argument + 1
   end
   return 1
 end
 
--- KEYS 4 per lease   ARGV from 4, five per lease: id, customer, ttl µs, in_flight_max, prefill
+-- KEYS the offer of each lease   ARGV from 4, five per lease: id, customer, ttl µs, in_flight_max, prefill
 local function restore()
-  for base = 1, #KEYS, 4 do
-    local argument = 4 + (base - 1) / 4 * 5
-    local id, expires, prefill = ARGV[argument], now + tonumber(ARGV[argument + 2]), tonumber(ARGV[argument + 4])
-    reap(base)
-    if not extend(base, id, expires) then
-      write(base, id, ARGV[argument + 1], expires, ARGV[argument + 3], prefill)
-    elseif prefill == 0 then
-      start(base, id)
+  for at, offer in ipairs(KEYS) do
+    local argument = 5 * at - 1
+    local id, expires, tokens = ARGV[argument], now + tonumber(ARGV[argument + 2]), ARGV[argument + 4]
+    local load = read(offer)
+    if not extend(offer, id, expires) then
+      local bound = ARGV[argument + 3]
+      write(offer, load, id, {customer = ARGV[argument + 1], expires = expires, bound = bound, tokens = tokens})
+    elseif tokens == '0' then
+      start(offer, load, id)
     end
   end
   return 1
 end
 
--- KEYS 4 per offer   Answers three numbers of load per offer
+-- KEYS the offers   Answers three numbers of load per offer
 local function loads()
   local answer = {}
-  for base = 1, #KEYS, 4 do
-    reap(base)
-    local in_flight, tolerated, pending = load_of(base)
-    answer[#answer + 1] = in_flight
-    answer[#answer + 1] = tolerated
-    answer[#answer + 1] = pending
+  for _, offer in ipairs(KEYS) do
+    local load = read(offer)
+    answer[#answer + 1] = load.n
+    answer[#answer + 1] = load.t
+    answer[#answer + 1] = load.p
   end
   return answer
 end

@@ -24,7 +24,6 @@ CHUNK_MAX = 128
 _LIMIT_OF_STATUS = {-1: "requests", -2: "tokens", -3: "concurrency"}
 _KEYS_CACHED_MAX = 4096
 
-OfferKeys = tuple[str, str, str, str]
 T = TypeVar("T")
 
 
@@ -47,7 +46,7 @@ class RedisLeaseStore:
         self._virtual_now_us = virtual_now_us
         self._script = (resources.files("app.fleet") / "leases.lua").read_bytes()
         self._sha = hashlib.sha1(self._script, usedforsecurity=False).hexdigest()  # how Redis names a script
-        self._keys_of: dict[OfferId, OfferKeys] = {}
+        self._keys: dict[OfferId, str] = {}
         client.before_use(self._load_script)
 
     async def admit(self, request: LeaseRequest) -> Leased | Denied | Limited:
@@ -66,11 +65,11 @@ class RedisLeaseStore:
 
     async def started(self, lease_id: str, offer_id: OfferId) -> None:
         """The first token came."""
-        await self._run(self._client.call, "started", self._keys(offer_id), [lease_id])
+        await self._run(self._client.call, "started", [self._key(offer_id)], [lease_id])
 
     async def release(self, lease_id: str, offer_id: OfferId, call: Call | None = None) -> bool:
         """Ends a lease; True exactly once."""
-        return bool(await self._run(call or self._client.call, "release", self._keys(offer_id), [lease_id]))
+        return bool(await self._run(call or self._client.call, "release", [self._key(offer_id)], [lease_id]))
 
     async def beat(self, leases: Sequence[tuple[str, OfferId]], ttl_s: float) -> None:
         """Extends live leases."""
@@ -78,7 +77,7 @@ class RedisLeaseStore:
             by_offer: dict[OfferId, list[Argument]] = {}
             for lease_id, offer_id in chunk:
                 by_offer.setdefault(offer_id, []).append(lease_id)
-            keys = [key for offer_id in by_offer for key in self._keys(offer_id)]
+            keys = [self._key(offer_id) for offer_id in by_offer]
             arguments: list[Argument] = [round(ttl_s * US_PER_S)]
             for lease_ids in by_offer.values():
                 arguments += [len(lease_ids), *lease_ids]
@@ -93,7 +92,7 @@ class RedisLeaseStore:
             call: a connection that is being prepared; None for the one in use.
         """
         for chunk in _chunks([lease for lease in leases if lease.expires_at_us > now_us]):
-            keys = [key for lease in chunk for key in self._keys(lease.offer_id)]
+            keys = [self._key(lease.offer_id) for lease in chunk]
             arguments: list[Argument] = []
             for lease in chunk:
                 ttl_us = lease.expires_at_us - now_us
@@ -104,7 +103,7 @@ class RedisLeaseStore:
         """Fresh loads."""
         loads: dict[OfferId, Load] = {}
         for chunk in _chunks(offer_ids):
-            keys = [key for offer_id in chunk for key in self._keys(offer_id)]
+            keys = [self._key(offer_id) for offer_id in chunk]
             loads |= _loads(chunk, await self._run(self._client.call, "loads", keys, []))
         return loads
 
@@ -113,26 +112,27 @@ class RedisLeaseStore:
         await self._client.close()
 
     async def _run(self, call: Call, operation: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        virtual_now_us = self._virtual_now_us() if self._virtual_now_us else 0
-        tail = (len(keys), *keys, operation, virtual_now_us, self._prefix, *arguments)
+        command = self._command(operation, keys, arguments)
         try:
-            return await call("EVALSHA", self._sha, *tail)
+            return await call(*command)
         except RedisRefused as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
         await self._load_script(call)
-        return await call("EVALSHA", self._sha, *tail)
+        return await call(*command)
+
+    def _command(self, operation: str, keys: Sequence[str], arguments: Sequence[Argument]) -> tuple[Argument, ...]:
+        virtual_now_us = self._virtual_now_us() if self._virtual_now_us else 0
+        return ("EVALSHA", self._sha, len(keys), *keys, operation, virtual_now_us, self._prefix, *arguments)
 
     async def _load_script(self, call: Call) -> None:
         await call("SCRIPT", "LOAD", self._script)
 
     def _release_behind(self, request: LeaseRequest) -> None:
         for candidate in request.candidates:
-            keys = self._keys(candidate.offer_id)
-            virtual_now_us = self._virtual_now_us() if self._virtual_now_us else 0
             try:
                 future = self._client.call(
-                    "EVALSHA", self._sha, len(keys), *keys, "release", virtual_now_us, self._prefix, request.lease_id
+                    *self._command("release", [self._key(candidate.offer_id)], [request.lease_id])
                 )
             except RedisUnavailable:
                 return  # then it expires
@@ -140,10 +140,8 @@ class RedisLeaseStore:
 
     def _admit_keys(self, request: LeaseRequest) -> list[str]:
         customer = f"{self._prefix}customer:{request.customer_id}"
-        keys = [f"{customer}:running", f"{customer}:debts"]
-        for candidate in request.candidates:
-            keys += self._keys(candidate.offer_id)
-        return keys
+        offers = [self._key(candidate.offer_id) for candidate in request.candidates]
+        return [f"{customer}:running", f"{customer}:debts", *offers]
 
     def _admit_arguments(self, request: LeaseRequest) -> list[Argument]:
         limits = request.limits or Limits(0, 0, 0)
@@ -154,14 +152,13 @@ class RedisLeaseStore:
             arguments += [candidate.concurrency_max, candidate.in_flight_max]
         return arguments
 
-    def _keys(self, offer_id: OfferId) -> OfferKeys:
-        keys = self._keys_of.get(offer_id)
-        if keys is None:
-            if len(self._keys_of) >= _KEYS_CACHED_MAX:
-                self._keys_of.clear()
-            offer = f"{self._prefix}offer:{offer_id}"
-            keys = self._keys_of[offer_id] = (f"{offer}:until", f"{offer}:bound", f"{offer}:row", f"{offer}:pending")
-        return keys
+    def _key(self, offer_id: OfferId) -> str:
+        key = self._keys.get(offer_id)
+        if key is None:
+            if len(self._keys) >= _KEYS_CACHED_MAX:
+                self._keys.clear()
+            key = self._keys[offer_id] = f"{self._prefix}offer:{offer_id}"
+        return key
 
 
 def _answer(request: LeaseRequest, reply: Sequence[int]) -> Leased | Denied | Limited:

@@ -67,7 +67,7 @@ class SteadyLeaseStore:
         if isinstance(answer, Leased):
             now_us = self._clock_us()
             self._unreleased.pop((answer.offer_id, request.lease_id), None)
-            self._table.restore(lease_of(request, answer.offer_id, now_us), now_us)
+            self._table.mirror(lease_of(request, answer.offer_id, now_us), now_us)
         return answer
 
     async def started(self, lease_id: str, offer_id: OfferId) -> None:

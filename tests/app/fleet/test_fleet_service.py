@@ -145,9 +145,7 @@ async def test_one_bad_row_is_told_and_does_not_take_the_fleet_down(database: Da
     "wrong",
     [{"state": "asleep"}, {"kind": "quantum"}, {"concurrency_max": 0}, {"cost_output": -1}, {"provider_id": "nobody"}],
 )
-async def test_the_database_itself_refuses_rows_that_make_no_sense(
-    database: Database, wrong: dict[str, object]
-) -> None:
+async def test_the_database_itself_refuses_rows_that_make_no_sense(database: Database, wrong: dict[str, Any]) -> None:
     await register(database)
     columns = {**columns_of(B200), "id": "cluster-b200/z", "deployment_id": "z", **wrong}
     with pytest.raises(IntegrityError):
