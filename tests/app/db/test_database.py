@@ -46,11 +46,14 @@ async def test_a_writing_block_commits_when_it_ends(database: Database) -> None:
 
 
 async def test_a_writing_block_that_raises_leaves_nothing(database: Database) -> None:
-    with pytest.raises(KeyError):
+    async def fail_half_way() -> None:
         async with database.writing() as session:
             session.add(bank())
             await session.flush()
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail_half_way()
     assert await accounts(database) == 0
 
 

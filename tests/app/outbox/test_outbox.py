@@ -146,6 +146,7 @@ async def test_a_slow_twin_does_not_undo_what_the_next_attempt_achieved(database
 async def test_workers_that_deliver_together_share_the_messages(database: Database) -> None:
     await queue(database, *(f"m-{number:02d}" for number in range(30)))
     post = Post()
+    post.clock_us += 100
     delivered = await asyncio.gather(*(post.run(database, messages_max=10) for _ in range(3)))
     assert sum(delivered) == len(post.got) == len({message.id for message in post.got})
     assert sum(delivered) + await post.run(database) == 30
@@ -172,12 +173,5 @@ async def test_an_event_that_arrives_again_is_kept_once(database: Database) -> N
 
 
 def test_waiting_doubles_up_to_an_hour() -> None:
-    assert [backoff_us(attempt) // 1_000_000 for attempt in (1, 2, 3, 4, 10, 11, 10_000)] == [
-        5,
-        10,
-        20,
-        40,
-        2560,
-        3600,
-        3600,
-    ]
+    waits_s = [backoff_us(attempt) // 1_000_000 for attempt in (1, 2, 3, 4, 10, 11, 10_000)]
+    assert waits_s == [5, 10, 20, 40, 2560, 3600, 3600]
