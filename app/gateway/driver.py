@@ -5,6 +5,7 @@ The dispatcher decides and never waits; this driver waits and never decides.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, Protocol, assert_never
 
 from app.fleet.leases import Allowance, Denied, LeaseCandidate, Leased, LeaseRequest, LeaseStore, Limited
@@ -12,7 +13,7 @@ from app.gateway.answer import Admission, Placement
 from app.gateway.errors import capacity_exceeded, invalid, no_provider, rate_limited
 from pricing.slo import US_PER_S
 from scheduler.dispatcher import Dispatcher
-from scheduler.fleet import Fleet, Load, OfferId
+from scheduler.fleet import IDLE, Fleet, Load, OfferId
 from scheduler.jobs import Job, JobId
 from scheduler.placement import Admit, RefusalReason, Refuse, Wait
 
@@ -160,9 +161,10 @@ class Driver:
 
     async def _give_back(self, lease_id: str, offer_ids: tuple[OfferId, ...]) -> None:
         for offer_id in offer_ids:
-            await self._leases.release(lease_id, offer_id)
-        self._source.fold(await self._leases.loads(offer_ids))
+            if await self._leases.release(lease_id, offer_id):
+                self._source.fold({offer_id: one_less(self._source.fleet.load(offer_id))})
         if self._waiting:
+            self._source.fold(await self._leases.loads(offer_ids))
             self._wake(self._dispatcher.on_released(self._source.fleet, self._clock_us()))
 
     def started(self, placement: Placement) -> None:
@@ -211,6 +213,11 @@ class Driver:
         """Waits for what was spawned."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def one_less(load: Load) -> Load:
+    """What an offer's load is after one of its requests ended, as far as can be known without asking."""
+    return replace(load, in_flight=load.in_flight - 1) if load.in_flight > 1 else IDLE
 
 
 def refusal(refuse: Refuse) -> Exception:

@@ -82,7 +82,6 @@ class Relay:
         answer.note(chunk)
         if not answer.ask.order.is_stream:
             answer.body = chunk.events
-            self._note_first_token()
             self._record(chunk, 0)
         elif self.exchange.is_started:
             await self._hand_over(chunk)

@@ -3,13 +3,11 @@
 authenticate → read → price → place → hold → lease → stream and meter → settle → conclude
 
 Hold and settle are two short transactions around the stream, never one across it. The settlement is durable before
-the closing ``[DONE]`` (or the whole body) leaves. It runs on every path, shielded from cancellation.
+the closing ``[DONE]`` (or the whole body) leaves. It runs on every path, cancellation included.
 """
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from app.clock import from_us, now_us
 from app.errors import MarketError
@@ -37,7 +35,6 @@ from pricing.slo import US_PER_S
 from scheduler.placement import Admit, Wait
 
 BODY_S_MAX = 30.0
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ async def fulfil(received: Received, head: Head, exchange: Exchange, market: Mar
     finally:
         exchange.unwatch()
         market.driver.release(answer.placement)
-        metered = await to_the_end(settle(answer, ended, market))
+        metered = await settle(answer, ended, market)
     await conclude(relay, ended, metered)
 
 
@@ -183,7 +180,11 @@ async def until_hang_up(relay: Relay, exchange: Exchange) -> Ended:
 
 
 async def settle(answer: Answer, ended: Ended, market: Market) -> Metered:
-    """Meters and prices what was delivered, and books it durably."""
+    """Meters and prices what was delivered, and books it durably.
+
+    Once the ledger has taken the settlement it is carried out, whether or not this task is cancelled meanwhile; and
+    nothing is awaited before.
+    """
     ask, placement, offer = answer.ask, answer.placement, answer.placement.offer
     market.holds.discard(ask.job.id)
     if ended.ending is Ending.HANGUP and not ask.order.is_stream:
@@ -199,22 +200,23 @@ async def settle(answer: Answer, ended: Ended, market: Market) -> Metered:
     )
     is_emulated = market.supply.is_emulated(offer.id)
     row = usage_row(answer, ended, metered, finished_at_us=booked_at_us, is_emulated=is_emulated)
-    await market.ledger.settle(
-        Settlement(
-            hold_id=ask.job.id,
-            customer_id=ask.caller.customer_id,
-            price_book_id=ask.book.id,
-            model=ask.order.model,
-            charge=metered.charge,
-            cost=metered.cost,
-            provider_id=offer.provider_id,
-            is_owned=offer.is_owned,
-            late_cause=metered.late_cause,
-            booked_at_us=booked_at_us,
-            rows=(row,),
-        )
+    settlement = Settlement(
+        hold_id=ask.job.id,
+        customer_id=ask.caller.customer_id,
+        price_book_id=ask.book.id,
+        model=ask.order.model,
+        charge=metered.charge,
+        cost=metered.cost,
+        provider_id=offer.provider_id,
+        is_owned=offer.is_owned,
+        late_cause=metered.late_cause,
+        booked_at_us=booked_at_us,
+        rows=(row,),
     )
-    learn(answer, ended, metered, market)
+    try:
+        await market.ledger.settle(settlement)
+    finally:
+        learn(answer, ended, metered, market)
     return metered
 
 
@@ -235,19 +237,3 @@ def learn(answer: Answer, ended: Ended, metered: Metered, market: Market) -> Non
             since_us=ask.job.requested_at_us + (answer.delivery.first_token_us or 0),
         )
     market.meters.settled(answer, ended, metered)
-
-
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Awaits what must complete even when the awaiting task is cancelled; the cancellation then goes on."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except Exception:  # noqa: BLE001 (it is raised by task.result() below)
-            break
-    if cancelled is not None:
-        raise cancelled
-    return task.result()
