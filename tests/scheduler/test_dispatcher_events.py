@@ -224,15 +224,20 @@ def test_withdrawing_ends_a_job_in_every_state() -> None:
     dispatcher.on_withdrawn(JobId("dispatched"))
 
 
-def test_a_withdrawn_admission_costs_its_customer_nothing() -> None:
+def test_only_what_was_dispatched_is_counted_as_served() -> None:
     dispatcher = Dispatcher()
-    dispatcher.on_arrival(job("gone", customer_id="ada"), free(), 0)
-    dispatcher.on_withdrawn(JobId("gone"))
-    dispatch(dispatcher, job("kept", customer_id="bob"), fleet(offer()))
-    waits(dispatcher, "of bob", customer_id="bob")
-    waits(dispatcher, "of ada", customer_id="ada")
-    assert admitted(*dispatcher.on_released(free(), MS)) in (["of ada"], ["of bob"])
-    assert dispatcher._queue._counters.served("ada") <= dispatcher._queue._counters.served("bob")
+    counters = dispatcher._queue._counters
+    price = 1_000 * 800_000 + 101 * 3_200_000
+    dispatcher.on_arrival(job("withdrawn", customer_id="ada"), free(), 0)
+    assert counters.served("ada") == price
+    dispatcher.on_withdrawn(JobId("withdrawn"))
+    dispatcher.on_arrival(job("denied", customer_id="ada"), free(), 0)
+    dispatcher.on_denied(JobId("denied"), {oid("a"): FULL}, 0)
+    dispatcher.on_arrival(job("unanswered", customer_id="ada"), fleet(offer("b")), 0)
+    dispatcher.on_tick(full(), 61 * S)
+    assert counters.served("ada") == 0
+    dispatch(dispatcher, job("dispatched", customer_id="ada"), fleet(offer()))
+    assert counters.served("ada") == price
 
 
 def test_the_same_job_arriving_again_is_decided_afresh_and_counted_once() -> None:
