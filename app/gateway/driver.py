@@ -11,6 +11,7 @@ from typing import Any, Protocol, assert_never
 from app.fleet.leases import Allowance, Denied, LeaseCandidate, Leased, LeaseRequest, LeaseStore, Limited
 from app.gateway.answer import Admission, Placement
 from app.gateway.errors import capacity_exceeded, invalid, no_provider, rate_limited
+from app.logs import get_logger
 from pricing.slo import US_PER_S
 from scheduler.dispatcher import Dispatcher
 from scheduler.fleet import IDLE, Fleet, Load, OfferId
@@ -207,7 +208,12 @@ class Driver:
         """Runs something that a request must not wait for."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            get_logger("app.gateway").warning("aftermath.failed", error=repr(error))
 
     async def close(self) -> None:
         """Waits for what was spawned."""

@@ -102,6 +102,9 @@ async def fulfil_once(received: Received, key: str, head: Head, exchange: Exchan
         return
     try:
         await fulfil(received, head, exchange, market)
+    except MarketError:
+        await market.idempotency.drop(claim)  # before the refusal is told: trying again must find the key free
+        raise
     except BaseException:
         market.driver.spawn(market.idempotency.drop(claim))
         raise
