@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     first_token_s_max: float = Field(default=60.0, gt=0)
     token_gap_s_max: float = Field(default=30.0, gt=0)
     answer_s_max: float = Field(default=900.0, gt=0)
+    engine_measure_s_max: float = Field(
+        default=40.0, gt=0, le=60, description="the local engine's measurement on its first start"
+    )
     flex_window_s: float = Field(default=900.0, gt=0, description="bulk's synchronous promise")
     quote_ttl_s: float = Field(default=300.0, gt=0)
     rpm_default: int = Field(default=6_000, ge=1)

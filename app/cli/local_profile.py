@@ -27,7 +27,7 @@ PROVIDER_ID: Final = "local"
 HARDWARE: Final = "local"
 ISL: Final = 64
 OSL: Final = 32
-PLAN: Final = SweepPlan(concurrencies=(1, 2, 4, 8), isl=ISL, osl=OSL, seconds_max=40.0)
+LOADS: Final = (1, 2, 4, 8)
 
 log = get_logger("app.cli")
 
@@ -45,7 +45,7 @@ class LocalEngine:
         return deployment(self.profile, LengthClass(ISL, OSL))
 
 
-async def measured_once(base_url: str, folder: Path) -> LocalEngine:
+async def measured_once(base_url: str, folder: Path, seconds_max: float) -> LocalEngine:
     """The engine's profile, from the file of an earlier measurement or else measured now.
 
     Raises:
@@ -55,8 +55,8 @@ async def measured_once(base_url: str, folder: Path) -> LocalEngine:
     known = _read(file)
     if known is not None:
         return LocalEngine(base_url, known)
-    note(f"Measuring the local engine once, for at most {PLAN.seconds_max:g} s; its prices follow from it.")
-    engine = LocalEngine(base_url, await _measure(base_url))
+    note(f"Measuring the local engine once, for at most {seconds_max:g} s; its prices follow from it.")
+    engine = LocalEngine(base_url, await _measure(base_url, seconds_max))
     write_private(file, json.dumps(profile_document(engine.profile), indent=1))
     return engine
 
@@ -70,10 +70,11 @@ def _read(file: Path) -> Profile | None:
         raise Failure(f"{file}: {error}. Remove it to measure the local engine anew.") from error
 
 
-async def _measure(base_url: str) -> Profile:
+async def _measure(base_url: str, seconds_max: float) -> Profile:
     provider = build(ProviderSpec(PROVIDER_ID, ProviderKind.LOCAL_ENGINE, base_url, MODEL_NAME))
+    plan = SweepPlan(concurrencies=LOADS, isl=ISL, osl=OSL, seconds_max=seconds_max)
     try:
-        measured = await sweep(provider, PLAN, _tell)
+        measured = await sweep(provider, plan, _tell)
     except (ProviderError, NothingMeasured) as error:
         raise Failure(f"the local engine cannot be measured: {error}. --engine none leaves it out.") from error
     finally:

@@ -1,17 +1,20 @@
 """The HTTP server of the market: where it listens, and how it is configured."""
 
+import gc
 import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import uvicorn
 
-from app.asgi import Assembly
 from app.cli.failure import Failure
 from app.http_protocol import FirstByteProtocol
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.asgi import Assembly
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 75
@@ -50,7 +53,7 @@ class ApiServer:
     The process's signals stay with the caller: :meth:`stop` is what they should come to.
     """
 
-    def __init__(self, assembly: Assembly, settings: Settings) -> None:
+    def __init__(self, assembly: "Assembly", settings: Settings) -> None:
         self._market = assembly.market
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -79,6 +82,8 @@ class ApiServer:
 
         A market that cannot start is told apart by :attr:`has_started`; its reason stands in the log.
         """
+        gc.collect()
+        gc.freeze()  # what stands now stands for good: later collections, and the last one, need not walk it
         with suppress(SystemExit):  # uvicorn's word for an application that did not start
             await self._server.serve(sockets=[listener])
 

@@ -128,7 +128,8 @@ class Startup:
 
         spec = ChildSpec(ENGINE_NAME, command, self._env, is_ready, ready_s_max=ENGINE_READY_S_MAX)
         await self._supervisor.start(spec)
-        return await measured_once(f"http://{LOOPBACK}:{port}/v1", self._folder / "profiles")
+        folder, seconds_max = self._folder / "profiles", self._settings.engine_measure_s_max
+        return await measured_once(f"http://{LOOPBACK}:{port}/v1", folder, seconds_max)
 
     async def _start_background(self) -> None:
         for name in ("worker", "beat"):
