@@ -1,17 +1,17 @@
 """Fixtures over a real market on SQLite: prepared once per run, copied per test."""
 
 import asyncio
+import itertools
 import re
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import httpx
+import httpx  # what Litestar's own test client is made of
 import pytest
 from litestar import Litestar
-from litestar.testing import AsyncTestClient
 
 from app.admin.desk import Desk
 from app.admin.routes import admin_routes
@@ -20,6 +20,7 @@ from app.console.assets import LIBRARIES, STATIC, load_assets
 from app.console.routes import router
 from app.console.site import Site
 from app.identity.roles import Role
+from app.metering.models import UsageEvent
 from tests.app.console.seeded_market import (
     EMAIL,
     PASSWORD,
@@ -30,6 +31,7 @@ from tests.app.console.seeded_market import (
     with_a_history,
 )
 
+BASE_URL = "http://console.test"
 NOON_US = 1_795_521_600_000_000
 """2026-11-24 12:00 UTC."""
 
@@ -41,9 +43,8 @@ class Market:
     """A market under test: its rooms, and a browser that is not signed in."""
 
     desk: Desk
-    client: AsyncTestClient[Litestar]
+    client: httpx.AsyncClient
     tokens: Mapping[Role, str]
-    now_us: int = NOON_US
 
     async def sign_in(self, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
         page = await self.client.get("/console/login")
@@ -160,12 +161,59 @@ async def market(busy_template: Template, stage: Stage, tmp_path: Path) -> Async
 async def _opened(template: Template, stage: Stage, folder: Path) -> AsyncIterator[Market]:
     shutil.copytree(template.folder, folder, dirs_exist_ok=True)
     desk, writer = make_desk(folder)
-    desk.now_us = lambda: NOON_US
+    ticks = itertools.count(NOON_US)
+    desk.now_us = lambda: next(ticks)
     desk.live_fleet = replace(template.fleet)
     shelf = desk.shelf
     assert isinstance(shelf, BookShelf)
     await shelf.refresh()
     stage.play(desk)
-    async with writer, AsyncTestClient(stage.app) as client:
+    transport = httpx.ASGITransport(cast("Any", stage.app), raise_app_exceptions=False)
+    async with writer, httpx.AsyncClient(transport=transport, base_url=BASE_URL, follow_redirects=True) as client:
         yield Market(stage.desk, client, template.tokens)
     await desk.database.close()
+
+
+def event(request_id: str, finished_at_us: int, **fields_set: Any) -> UsageEvent:
+    """A usage event of round numbers: 100 tokens, all good, $0.10 charged, $0.04 of cost."""
+    values: dict[str, Any] = {
+        "request_id": request_id,
+        "customer_id": "cus_1",
+        "key_id": "key_1",
+        "model": "m",
+        "tier_asked": "standard",
+        "tier_served": "standard",
+        "provider_id": "p",
+        "offer_id": "p/d",
+        "deployment_id": "d",
+        "price_book_id": "pb-1",
+        "requested_at_us": finished_at_us - 2_000_000,
+        "admitted_at_us": finished_at_us - 1_990_000,
+        "placed_at_us": finished_at_us - 1_980_000,
+        "first_token_at_us": finished_at_us - 1_500_000,
+        "finished_at_us": finished_at_us,
+        "is_streamed": True,
+        "ending": "stop",
+        "finish_reason": "stop",
+        "tokens_input": 50,
+        "tokens_output": 100,
+        "tokens_good": 100,
+        "is_attained": True,
+        "lines": [
+            {"tier": "standard", "input": 50, "cached": 0, "cache_write": 0, "output": 100, "amount": 100_000_000}
+        ],
+        "gross": 100_000_000,
+        "adjustment": 0,
+        "net": 100_000_000,
+        "cost": 40_000_000,
+        "quote_ceiling": 500_000_000,
+        "held": 500_000_000,
+        **fields_set,
+    }
+    return UsageEvent(**values)
+
+
+async def put(desk: Desk, *rows: object) -> None:
+    """Writes rows as they are."""
+    async with desk.database.writing() as session:
+        session.add_all(rows)

@@ -306,7 +306,7 @@ async def with_a_history(desk: Desk, sales: int = 160, seed: int = 7) -> None:
             finished_at_us=finished_at_us,
             tokens=random.randrange(40, 600),
             input_tokens=random.randrange(200, 6_000),
-            slow=random.choice((0.5, 0.6, 0.8)) if number % 29 else 1.6,
+            slow=random.choice((0.5, 0.6, 0.8)) if number % 17 else 3.0,
             ending=Ending.STOP if number % 41 else Ending.PROVIDER_ERROR,
             provider_id=random.choice(("cluster-b200", "cluster-b200", "cluster-h100", "wafer-1")),
         )
