@@ -133,6 +133,7 @@ def test_a_noisy_curve_still_gives_a_load_curve_that_never_falls() -> None:
     assert found.tpot_error_max > 0.1  # the hump of 15.9 ms cannot be kept, and the residuals show it
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MEASURED.exists(), reason="the shared measurements are not beside this checkout")
 def test_the_measured_deployments_are_fitted_within_a_few_percent() -> None:
     """All aggregated configurations with a load curve: the plain line has a median error of about 4 %, knots 2 %."""

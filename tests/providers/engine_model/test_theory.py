@@ -82,11 +82,11 @@ def sharing_remote() -> Engine:
 @pytest.mark.parametrize(
     ("engine", "lengths", "load"),
     [
-        (sharing_batch, geometric, 0.3),
-        (sharing_batch, geometric, 0.7),
-        (sharing_batch, constant, 0.7),
+        pytest.param(sharing_batch, geometric, 0.3, marks=pytest.mark.slow),
+        pytest.param(sharing_batch, geometric, 0.7, marks=pytest.mark.slow),
+        pytest.param(sharing_batch, constant, 0.7, marks=pytest.mark.slow),
         (sharing_batch, long_tailed, 0.7),
-        (sharing_remote, long_tailed, 0.3),
+        pytest.param(sharing_remote, long_tailed, 0.3, marks=pytest.mark.slow),
         (sharing_remote, geometric, 0.7),
     ],
 )
@@ -102,6 +102,7 @@ def test_processor_sharing_takes_service_over_one_minus_load_whatever_the_length
     assert mean == pytest.approx(service_s / (1 - load), rel=0.02, abs=halfwidth)
 
 
+@pytest.mark.slow
 def test_under_processor_sharing_the_slowdown_is_the_same_for_short_and_long_answers() -> None:
     rng = np.random.default_rng(5)
     tokens = geometric(rng)
@@ -113,7 +114,10 @@ def test_under_processor_sharing_the_slowdown_is_the_same_for_short_and_long_ans
         assert float(took[group].sum() / service[group].sum()) == pytest.approx(2.0, rel=0.06)
 
 
-@pytest.mark.parametrize(("places", "load"), [(1, 0.5), (4, 0.8), (16, 0.8)])
+@pytest.mark.parametrize(
+    ("places", "load"),
+    [pytest.param(1, 0.5, marks=pytest.mark.slow), (4, 0.8), pytest.param(16, 0.8, marks=pytest.mark.slow)],
+)
 def test_a_batch_of_k_places_with_constant_steps_waits_like_erlang_c(places: int, load: float) -> None:
     """M/M/k: W_q = C(k, kρ)·S/(k(1 − ρ)); a newcomer also waits half a step for the iteration under way, and one."""
     rng = np.random.default_rng(7)

@@ -19,6 +19,7 @@ def shipped() -> list[Deployment]:
     return [d for model in models for isl, osl in CLASSES for d in deployments(profiles, model, isl, osl)]
 
 
+@pytest.mark.slow
 def test_the_engines_of_all_shipped_deployments_follow_their_curves(shipped: list[Deployment]) -> None:
     measured = [d for d in shipped if d.price is None and len(d.concurrency) > 2]
     assert len(measured) > 300
