@@ -44,6 +44,7 @@ from app.settings import Settings
 from app.telemetry import Metrics
 from pricing.slo import US_PER_S
 from scheduler.dispatcher import Dispatcher
+from scheduler.policy import Policy
 
 IN_PROCESS = "memory://"
 """The ``GOODPUT_REDIS_URL`` of a market that lives in one process and keeps its leases there."""
@@ -72,7 +73,7 @@ def assemble(settings: Settings) -> Assembly:
     leases, trouble, open_leases = _lease_store(settings)
     view = FleetView(database, leases, LiveClients(os.environ))
     shelf, authenticator, metrics = BookShelf(database), Authenticator(database, settings), Metrics()
-    driver = Driver(Dispatcher(), view, leases, clock.now_us, lease_ttl_s=settings.lease_ttl_s)
+    driver = Driver(_dispatcher(settings), view, leases, clock.now_us, lease_ttl_s=settings.lease_ttl_s)
     market = Market(
         settings=settings,
         authenticator=authenticator,
@@ -224,6 +225,11 @@ def _lease_store(settings: Settings) -> tuple[LeaseStore, Callable[[], str], Cal
             client.connect_in_background()
 
     return store, lambda: store.trouble, connect
+
+
+def _dispatcher(settings: Settings) -> Dispatcher:
+    """This process's dispatcher; its ties fall differently from its neighbours'."""
+    return Dispatcher(Policy(queue_max=settings.dispatch_queue_max), seed=int.from_bytes(os.urandom(4), "big"))
 
 
 async def _nothing() -> None:

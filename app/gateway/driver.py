@@ -13,7 +13,7 @@ from app.gateway.answer import Admission, Placement
 from app.gateway.errors import capacity_exceeded, invalid, no_provider, rate_limited
 from app.logs import get_logger
 from pricing.slo import US_PER_S
-from scheduler.dispatcher import Dispatcher
+from scheduler.dispatcher import Dispatcher, UnknownCandidate, UnknownJob
 from scheduler.fleet import IDLE, Fleet, Load, OfferId
 from scheduler.jobs import Job, JobId
 from scheduler.placement import Admit, RefusalReason, Refuse, Wait
@@ -126,9 +126,7 @@ class Driver:
         match answer:
             case Leased():
                 self._source.fold(answer.loads)
-                dispatch = self._dispatcher.on_leased(job.id, answer.offer_id, answer.loads, now_us)
-                self._running[job.id] = answer.offer_id
-                return Placement(job, dispatch.tier, dispatch.candidate, answer.allowance, now_us)
+                return self._leased(job, answer, now_us)
             case Denied():
                 self._source.fold(answer.loads)
                 return self._dispatcher.on_denied(job.id, answer.loads, now_us)
@@ -136,6 +134,15 @@ class Driver:
                 raise rate_limited(answer.limit, answer.retry_after_s, allowance_headers(answer.allowance))
             case _:
                 assert_never(answer)
+
+    def _leased(self, job: Job, answer: Leased, now_us: int) -> Placement:
+        try:
+            dispatch = self._dispatcher.on_leased(job.id, answer.offer_id, answer.loads, now_us)
+        except (UnknownJob, UnknownCandidate) as error:  # the answer took so long that the dispatcher gave the job up
+            self.spawn(self._give_back(job.id, (answer.offer_id,)))
+            raise capacity_exceeded("The place came too late for this request.", None) from error
+        self._running[job.id] = answer.offer_id
+        return Placement(job, dispatch.tier, dispatch.candidate, answer.allowance, now_us)
 
     async def _wait(self, job: Job) -> Admit | Refuse:
         try:

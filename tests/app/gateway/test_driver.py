@@ -163,6 +163,21 @@ async def test_a_lease_written_for_a_job_that_left_meanwhile_is_given_back() -> 
     assert (dispatcher.admitted, driver.in_flight) == (0, 0)
 
 
+async def test_a_lease_that_comes_after_the_job_was_given_up_is_given_back() -> None:
+    store = Store()
+    store.gate.clear()
+    driver, dispatcher = driver_over(store, offer())
+    leasing = asyncio.ensure_future(place(driver, "a"))
+    await asyncio.sleep(0.01)
+    dispatcher.on_withdrawn(JobId("a"))
+    store.gate.set()
+    with pytest.raises(MarketError) as refused:
+        await leasing
+    assert refused.value.code == "capacity_exceeded"
+    await driver.close()
+    assert (store.live, driver.in_flight) == ({}, 0)
+
+
 async def test_a_customer_over_a_limit_is_told_which_and_when() -> None:
     store = Store()
     store.limited = True
