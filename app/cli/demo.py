@@ -176,6 +176,7 @@ def emulated_document(offers: Curves, ports: Mapping[str, int], host: str = "127
                 "port": ports[offer_id],
                 "context_max": CONTEXT_MAX,
                 "label": offer.label,
+                "stops_early": True,  # as a model does that has said what it had to say
                 "seed": index,
                 "engine": _engine(deployment),
             }

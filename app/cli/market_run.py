@@ -151,7 +151,7 @@ def _banner(line: dict[str, str]) -> str:
     login = f"{line['admin_email']}  {line['admin_password']}" if "admin_email" in line else "goodput admin create"
     order = {"model": GPT_OSS, "service_tier": "priority"}
     quote = json.dumps({**order, "input_tokens": 500, "max_tokens": 200})
-    ask = json.dumps({**order, "stream": True, "messages": [{"role": "user", "content": "Hello"}]})
+    ask = json.dumps({**order, "stream": True, "max_tokens": 200, "messages": [{"role": "user", "content": "Hello"}]})
     return "\n".join(
         [
             "",

@@ -80,7 +80,8 @@ def test_every_model_answers_at_every_tier_and_says_that_it_is_emulated(
     market: RunningMarket, model: str, tier: str
 ) -> None:
     status, answer = market.complete(model, tier)
-    assert (status, answer["service_tier"], answer["usage"]["completion_tokens"]) == (200, tier, 8)
+    assert (status, answer["service_tier"]) == (200, tier)
+    assert 1 <= answer["usage"]["completion_tokens"] <= 8
     assert answer["system_fingerprint"].startswith("emulated:")
 
 
