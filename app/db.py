@@ -13,6 +13,7 @@ from sqlalchemy import (
     CheckConstraint,
     Constraint,
     ForeignKeyConstraint,
+    MetaData,
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
@@ -232,13 +233,13 @@ def _constraint_name(table: Table, constraint: Constraint) -> str | None:
             return None
 
 
-def _name_constraints() -> None:
+def _name_constraints(metadata: MetaData) -> None:
     """Sets the convention for tables to come, and names the constraints of those that came before this module."""
-    SQLModel.metadata.naming_convention = NAMING_CONVENTION
-    for table in SQLModel.metadata.tables.values():
+    metadata.naming_convention = NAMING_CONVENTION
+    for table in metadata.tables.values():
         for constraint in table.constraints:
             if not isinstance(constraint.name, conv) and (name := _constraint_name(table, constraint)):
                 constraint.name = conv(name)
 
 
-_name_constraints()
+_name_constraints(SQLModel.metadata)

@@ -3,11 +3,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.sql.elements import conv
 from sqlmodel import func, select
 
-from app.db import Database, DatabaseUrlError, async_url
+from app.db import NAMING_CONVENTION, Database, DatabaseUrlError, _name_constraints, async_url
 from app.ledger.models import AccountRow
 from migrations.tables import all_tables
 from tests.ledger_world import create_tables
@@ -136,6 +146,27 @@ def test_every_constraint_of_every_table_has_a_name_of_the_convention() -> None:
     prefixes = {str(name).split("_")[0] for _, name in named}
     assert prefixes == {"pk", "uq", "ck", "fk"}
     assert all(f"_{table}" in str(name) for table, name in named)
+
+
+def test_a_table_that_was_declared_before_the_convention_gets_the_same_names() -> None:
+    def declare(metadata: MetaData) -> Table:
+        Table("tier", metadata, Column("id", Integer, primary_key=True))
+        return Table(
+            "rate",
+            metadata,
+            Column("id", Integer, primary_key=True),
+            Column("tier_id", ForeignKey("tier.id")),
+            Column("model", String),
+            UniqueConstraint("tier_id", "model"),
+            CheckConstraint("id > 0", name="id_positive"),
+        )
+
+    early, late = MetaData(), MetaData(naming_convention=NAMING_CONVENTION)
+    before = declare(early)
+    _name_constraints(early)
+    names = {str(constraint.name) for constraint in before.constraints}
+    assert names == {str(constraint.name) for constraint in declare(late).constraints}
+    assert names == {"pk_rate", "fk_rate_tier_id_tier", "uq_rate_tier_id_model", "ck_rate_id_positive"}
 
 
 def test_money_and_tokens_are_stored_in_64_bits() -> None:

@@ -67,6 +67,14 @@ async def test_a_lone_operation_is_committed_at_once() -> None:
     assert store.batches == [[void(1)]]
 
 
+async def test_starting_twice_is_starting_once() -> None:
+    store = RecordedStore()
+    async with await start(store) as writer:
+        assert await writer.start() is writer
+        assert await writer.submit(void(1)) is True
+    assert store.committed == [void(1)]
+
+
 async def test_the_next_batch_is_what_arrived_during_the_last_commit() -> None:
     store = RecordedStore()
     store.gate.clear()

@@ -6,13 +6,14 @@ from app.ledger.holds import Balance, HoldState, PreparedRow
 from app.ledger.models import AccountRow, EntryRow, HoldRow, JournalTxnRow, LedgerBatchRow
 from app.ledger.operations import Transfer
 from app.ledger.service import AMOUNT_MAX, HoldUnknown, IdempotencyKeyReused, InsufficientCredit, LedgerConflict
+from app.ledger.sheet import AccountLine
 from app.ledger.sql_store import UnknownColumns
 from app.ledger.writer import LedgerRefused
 from app.metering.models import UsageEvent
 from app.outbox.models import OutboxMessage
 from pricing.money import NanoUsd
 from pricing.rating import Ending
-from tests.ledger_world import CUSTOMER, LEASE_US, T0, World, hold_request, settlement, usage_row
+from tests.ledger_world import CUSTOMER, LEASE_US, T0, World, charge, hold_request, settlement, usage_row
 
 pytest_plugins = ("tests.postgres",)
 
@@ -252,6 +253,29 @@ async def test_a_settlement_under_another_price_book_is_refused(world: World) ->
     with pytest.raises(LedgerConflict, match="admitted under price book pb-test; it cannot be settled under pb-new"):
         await world.ledger.settle(settlement("gen-1", price_book_id="pb-new"))
     assert (await world.hold("gen-1")).state == "pending"
+
+
+async def test_a_charge_that_contradicts_itself_is_refused_and_the_hold_stays(world: World) -> None:
+    await fund(world)
+    await world.ledger.hold(hold_request("gen-1"))
+    crooked = charge(100, 70)
+    object.__setattr__(crooked, "net", 71)
+    with pytest.raises(LedgerConflict, match="net 71 is not gross 100"):
+        await world.ledger.settle(settlement("gen-1", charge=crooked))
+    assert (await world.hold("gen-1")).state == "pending"
+
+
+async def test_a_settlement_that_no_account_could_hold_is_refused(world: World) -> None:
+    await fund(world)
+    await world.ledger.hold(hold_request("gen-1"))
+    with pytest.raises(LedgerConflict, match="an account would pass"):
+        await world.ledger.settle(settlement("gen-1", gross=2**63, net=0))
+
+
+def test_a_wallet_without_bound_has_room_for_anything_and_is_never_overdue() -> None:
+    line = AccountLine("wallet:house", -5, 10**12, None, 0)
+    line.settle_overdue(may_rise=True)
+    assert (line.room, line.overdue) == (2**63 - 1, 0)
 
 
 async def test_a_grant_happens_once_per_key(world: World) -> None:

@@ -201,6 +201,37 @@ class TestPostgres:
         await other.close()
         assert len(await store.apply([PlaceHold(hold_request("gen-1"))])) == 1
 
+    async def test_a_database_that_takes_no_writes_is_unavailable(self, opened: tuple[PostgresStore, str]) -> None:
+        store, url = opened
+        other = await asyncpg.connect(url)
+        name = await other.fetchval("SELECT current_database()")
+        await other.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        await store._engine.dispose()  # a connection keeps the setting it began with
+        with pytest.raises(Unavailable, match="read-only transaction"):
+            await store.apply([GRANT])
+        await other.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+        await other.close()
+        await store.close()
+        await store._engine.dispose()
+        assert len(await store.apply([GRANT])) == 1
+
+    async def test_a_batch_that_is_cancelled_leaves_neither_trace_nor_lock(
+        self, opened: tuple[PostgresStore, str]
+    ) -> None:
+        store, url = opened
+        await store.apply([GRANT])
+        other = await asyncpg.connect(url)
+        async with other.transaction():
+            await other.execute("SELECT * FROM account FOR UPDATE")
+            waiting = asyncio.create_task(store.apply([PlaceHold(hold_request("gen-1"))]))
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert await other.fetchval("SELECT count(*) FROM hold") == 0
+        await other.close()
+        assert len(await store.apply([PlaceHold(hold_request("gen-1"))])) == 1
+
     async def test_a_server_that_is_not_there_is_contention(self) -> None:
         database = Database("postgresql://nobody@127.0.0.1:9/none")
         store = PostgresStore(database.engine)

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from app.metering.receipt import LateToken, first_late_token, receipt
 from pricing.goodput import Timeline
 from pricing.money import usd
-from pricing.pricebook import book_document
+from pricing.pricebook import book_document, price_book
 from pricing.rating import Ending
 from pricing.slo import Rung, Slo, Tier
 from pricing.usage import Usage
-from tests.deliveries import RATES, book, delivery_event
+from tests.deliveries import RATES, book, card, delivery_event
+from tests.ledger_world import MODEL
 
 SCRIPT = Path(__file__).parents[3] / "docs/verify_receipt.py"
 BOOK = book()
@@ -171,6 +172,19 @@ def test_a_late_first_token_lowers_the_input_too() -> None:
     shown = made(Timeline((300_000,), (1,), (0,)), Usage(input=90, output=1))
     assert shown["input_tier"] == "standard"
     assert "The first token missed premium and met standard: the input is billed at standard rates." in shown["why"]
+
+
+def test_tokens_that_met_no_promise_are_free_and_the_receipt_says_so() -> None:
+    two_tiers = price_book(BOOK.effective_at, [card(MODEL, tier) for tier in (Tier.PREMIUM, Tier.STANDARD)])
+    # Standard's first token is due at 400 ms and its second at 440: both are missed, and there is no bulk.
+    event = delivery_event(Timeline((500_000, 600_000), (1, 2), (0, 0)), Usage(input=90, output=2), at=two_tiers)
+    shown = receipt(event, two_tiers)
+    assert shown["why"][:2] == [
+        "2 output tokens met no promise: they are free.",
+        "The first token met no promise: the input is free.",
+    ]
+    assert (shown["usage"]["missed"], shown["bill"]["net"], shown["input_tier"]) == (2, "0.00", None)
+    assert VERIFIER.faults(json.loads(json.dumps(shown)), book_document(two_tiers)) == []
 
 
 def test_an_answer_that_failed_owes_nothing_and_says_so() -> None:

@@ -6,6 +6,7 @@ import pytest
 from sqlmodel import col, select, update
 
 from app.db import Database
+from app.outbox import tasks
 from app.outbox.messages import ATTEMPTS_MAX, BACKOFF_US_MAX, Message, backoff_us, message_values
 from app.outbox.models import InboxEvent, OutboxMessage
 from app.outbox.service import DELIVERY_US_MAX, deliver_due, receive, requeue
@@ -170,6 +171,21 @@ async def test_an_event_that_arrives_again_is_kept_once(database: Database) -> N
         assert await receive(session, InboxEvent.model_validate({**event().model_dump(), "source": "other"}))
     async with database.reading() as session:
         assert len((await session.exec(select(InboxEvent))).all()) == 2
+
+
+async def test_a_late_settlement_is_told_to_the_operators_as_an_error(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, dict[str, object]]] = []
+
+    class Log:
+        def error(self, event: str, **values: object) -> None:
+            told.append((event, values))
+
+    monkeypatch.setattr(tasks, "log", Log())
+    await queue(database, "settlement.arrived_late:gen-1", topic="settlement.arrived_late")
+    assert await tasks._deliver(database) == 1
+    assert told == [("settlement.arrived_late", {"subject": "subject", "n": 0})]
 
 
 def test_waiting_doubles_up_to_an_hour() -> None:

@@ -168,6 +168,23 @@ async def test_a_lost_price_book_is_found(world: World) -> None:
     assert [where for where, _ in found] == ["usage_event gen-a", "usage_event gen-b", "usage_event gen-c"]
 
 
+async def test_a_price_book_that_cannot_be_read_is_found(world: World) -> None:
+    tamper(world, """UPDATE price_book SET record = '{"document": {}}'""")
+    found = (await drift(world))[RERATED]
+    assert found[0][0].startswith("price_book pb-")
+    assert [where for where, _ in found[1:]] == ["usage_event gen-a", "usage_event gen-b", "usage_event gen-c"]
+
+
+async def test_a_delivery_of_what_its_price_book_does_not_sell_is_found(world: World) -> None:
+    tamper(world, "UPDATE usage_event SET model = 'no-such-model' WHERE request_id = 'gen-a'")
+    assert await drift(world) == {RERATED: [("usage_event gen-a", None)]}
+
+
+async def test_a_transaction_that_names_another_batch_is_found(world: World) -> None:
+    tamper(world, "UPDATE journal_txn SET batch_seq = 1 WHERE id = 3")
+    assert await drift(world) == {CHAIN: [("journal_txn 3", None)]}
+
+
 async def test_a_damaged_timeline_is_found(world: World) -> None:
     tamper(world, "UPDATE usage_event SET timeline = x'00ff' WHERE request_id = 'gen-a'")
     assert await drift(world) == {RERATED: [("usage_event gen-a", None)]}
