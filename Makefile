@@ -25,7 +25,7 @@ check: install ## format, lint, types, imports, architecture, dependencies, migr
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry .
-	$(BIN)/pytest -q tests/test_architecture.py tests/test_migrations.py
+	$(BIN)/pytest -q -m "not slow" tests/test_architecture.py tests/test_migrations.py
 
 bench: install ## the benchmarks; results go to docs/benchmarks.md's tables
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -11,7 +11,18 @@ import typer
 from app.cli.failure import Failure
 from app.errors import MarketError
 
-GROUPS: Final = ("admin", "config", "credit", "customers", "keys", "ledger", "prices", "profiles", "providers", "simulate")
+GROUPS: Final = (
+    "admin",
+    "config",
+    "credit",
+    "customers",
+    "keys",
+    "ledger",
+    "prices",
+    "profiles",
+    "providers",
+    "simulate",
+)
 """Modules beside this one whose ``app`` is a group of commands."""
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the market keeps everything.  [default: var]")]
