@@ -186,7 +186,7 @@ def test_an_answer_is_graded_and_priced_exactly_as_the_gateway_meters_it(*, is_s
 
     simulator._finish = noting
     tally: Tally = simulator.run(3 * MINUTE_NS).tally
-    net = 0
+    net, ended_us = 0, list[int]()
     for request, token_ns in settled:
         delivery = Delivery(is_streamed=is_streamed)
         for count, at_ns in enumerate(token_ns.tolist(), start=1):
@@ -202,7 +202,9 @@ def test_an_answer_is_graded_and_priced_exactly_as_the_gateway_meters_it(*, is_s
             Finish(Ending.STOP, 0),
         )
         net += metered.charge.net
+        ended_us.append(metered.timeline.at_us[-1])
     assert len(settled) > 5
+    assert ended_us == list(tally.ended_us[Tier.PREMIUM])
     assert net == tally.by_tier[Tier.PREMIUM].net
 
 
@@ -257,3 +259,14 @@ def test_two_offers_share_the_work_of_one_model() -> None:
     assert set(answered) == {"p/d", "q/d"}
     assert min(answered.values()) > 0.2 * sum(answered.values())
     assert MODEL in ended.tally.by_model
+
+
+def test_the_dispatcher_sees_prompts_as_pending_until_their_first_token_and_places_until_their_last() -> None:
+    """Answers of 10 s at 2 a second: many run, and all but the last few arrivals have had their first token."""
+    simulator = Simulator(market(), workload(rps=2.0, trace=((100, 1_000),), output_limits=((2_000, 1.0),)), 1)
+    ended = simulator.run(8 * 10**9)
+    (load,) = simulator._plant.see(8_000_000).loads.values()
+    unread = [request.job.input_tokens for request in simulator._requests.values() if not request.first_us]
+    assert load.in_flight == ended.in_flight > 5
+    assert load.prefill_tokens == sum(unread)
+    assert len(unread) <= 1
