@@ -3,7 +3,6 @@
 import sqlite3
 import tempfile
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,10 @@ from app.ledger.chain import ChainedTxn, journal_sha256
 from app.ledger.journal import Leg
 from app.ledger.operations import GrantCredit, Operation, Outcome
 from app.ledger.sqlite_store import SqliteStore
-from migrations.freeze import statements
-from tests.ledger_world import T0
+from tests.ledger_world import T0, empty_file
 
 CUSTOMERS = ("cus_ada", "cus_bob")
 SEED = tuple(GrantCredit(customer, 10**6, "law", customer, T0) for customer in CUSTOMERS)
-
-
-@cache
-def empty_file(without: str) -> bytes:
-    """A database file with every table and trigger; ``without`` is a piece of the schema to leave out."""
-    with tempfile.TemporaryDirectory(prefix="goodput-law-") as folder:
-        path = Path(folder) / "empty.sqlite3"
-        connection = sqlite3.connect(path)
-        for statement in statements("sqlite"):
-            connection.execute(statement.replace(without, "") if without else statement)
-        connection.commit()
-        connection.close()
-        return path.read_bytes()
 
 
 class Books:

@@ -1,8 +1,12 @@
 """A small market's books for tests: databases with every table, and plain holds and settlements."""
 
+import sqlite3
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sqlmodel import SQLModel, col, select
@@ -16,6 +20,7 @@ from app.ledger.service import Ledger
 from app.ledger.writer import LedgerWriter
 from app.metering import models as metering_models
 from app.outbox import models as outbox_models
+from migrations.freeze import statements
 from pricing.money import NanoUsd
 from pricing.rating import Charge, ChargeLine, Ending
 from pricing.slo import Tier
@@ -83,8 +88,24 @@ class World:
         return journal_sha256(await self.journal())
 
 
+@cache
+def empty_file(without: str = "") -> bytes:
+    """A database file with every table and trigger; ``without`` is a piece of the schema to leave out."""
+    with tempfile.TemporaryDirectory(prefix="goodput-law-") as folder:
+        path = Path(folder) / "empty.sqlite3"
+        connection = sqlite3.connect(path)
+        for statement in statements("sqlite"):
+            connection.execute(statement.replace(without, "") if without else statement)
+        connection.commit()
+        connection.close()
+        return path.read_bytes()
+
+
 async def create_tables(database: Database) -> None:
-    """Every table of the models imported so far, with triggers."""
+    """Every table with its triggers; a SQLite file that is not there yet is written at once."""
+    if database.sqlite_path is not None and not database.sqlite_path.exists():
+        database.sqlite_path.write_bytes(empty_file())
+        return
     async with database.engine.begin() as connection:
         await connection.run_sync(SQLModel.metadata.create_all)
 
@@ -136,7 +157,8 @@ def settlement(hold_id: str = "gen-1", gross: int = 60, net: int | None = None, 
         "rows": (usage_row(hold_id, gross=gross, net=net, adjustment=gross - net),),
         **changes,
     }
-    return Settlement(hold_id=hold_id, **{"charge": charge(gross, net, ending), **fields})
+    fields.setdefault("charge", charge(gross, net, ending))
+    return Settlement(hold_id=hold_id, **fields)
 
 
 def usage_row(request_id: str, **changes: Any) -> PreparedRow:

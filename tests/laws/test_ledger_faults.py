@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def books() -> Iterator[Books]:
     opened.close()
 
 
+@cache
 def finished() -> dict[str, list[tuple[Any, ...]]]:
     """Every table after the batch, had nothing happened."""
     undisturbed = funded(BEFORE, BATCH)

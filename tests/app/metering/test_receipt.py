@@ -62,7 +62,7 @@ def timelines(draw: st.DrawFn) -> Timeline:
     return Timeline(*(tuple(column) for column in columns), streamed=draw(st.booleans()))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     timelines(),
     st.tuples(st.integers(0, 5_000), st.integers(0, 5_000), st.integers(0, 500)),
