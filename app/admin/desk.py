@@ -38,6 +38,11 @@ class LiveFleet(Protocol):
         """The snapshot in force: offers, loads, calibrations, what is closed."""
         ...
 
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Why a registered deployment cannot be used, by offer id, for those that cannot."""
+        ...
+
     def breaker_state(self, offer_id: OfferId, now_us: int) -> BreakerState:
         """Whether an offer's breaker lets work through."""
         ...

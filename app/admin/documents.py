@@ -1,6 +1,7 @@
 """The JSON that the operators' API answers with; pure. Amounts are strings of dollars beside whole nano-USD."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.admin.figures import ATTAINMENT_TARGET_PERCENT, DayFigures, Pace, Sums
@@ -14,7 +15,7 @@ from app.metering.models import UsageEvent
 from pricing.money import format_usd, format_usd_per_mtok
 from pricing.pricebook import PriceBook, book_document
 from scheduler.breaker import BreakerState
-from scheduler.fleet import Load
+from scheduler.fleet import IDLE, Load
 
 
 def page_document(page: Page[Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -65,38 +66,46 @@ def amounts(**nano: int) -> dict[str, Any]:
     return written
 
 
-def provider_document(
-    account: ProviderAccount,
-    rows: Sequence[DeploymentRow],
-    loads: Mapping[str, Load],
-    breakers: Mapping[str, BreakerState],
-    paces: Mapping[str, Pace],
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class LiveNow:
+    """What this process knows of the fleet beyond its rows, by offer id.
+
+    Attributes:
+        troubles: why a deployment cannot be used, for those that cannot.
+        paces: of the last hour's answers.
+    """
+
+    loads: Mapping[str, Load]
+    breakers: Mapping[str, BreakerState]
+    troubles: Mapping[str, str]
+    paces: Mapping[str, Pace]
+
+
+def provider_document(account: ProviderAccount, rows: Sequence[DeploymentRow], live: LiveNow) -> dict[str, Any]:
     """A provider and what it runs."""
     return {
         "id": account.id,
         "name": account.name,
         "state": account.state,
         "version": account.version,
-        "deployments": [
-            _deployment_document(row, loads.get(row.id, Load()), breakers.get(row.id), paces.get(row.id, Pace()))
-            for row in rows
-        ],
+        "deployments": [_deployment_document(row, live) for row in rows],
     }
 
 
-def _deployment_document(row: DeploymentRow, load: Load, breaker: BreakerState | None, pace: Pace) -> dict[str, Any]:
+def _deployment_document(row: DeploymentRow, live: LiveNow) -> dict[str, Any]:
+    pace = live.paces.get(row.id, Pace())
     return {
         "id": row.id,
         "kind": row.kind,
         "model": row.model,
         "tiers": row.tiers,
         "state": row.state,
-        "breaker": None if breaker is None else breaker.value,
+        "breaker": live.breakers.get(row.id, BreakerState.CLOSED).value,
+        "trouble": live.troubles.get(row.id, ""),
         "is_emulated": row.is_emulated,
         "label": row.label,
         "is_owned": row.is_owned,
-        "in_flight": load.in_flight,
+        "in_flight": live.loads.get(row.id, IDLE).in_flight,
         "concurrency_max": row.concurrency_max,
         "cost_usd_per_mtok": {
             "input": format_usd_per_mtok(row.cost_input),

@@ -14,7 +14,6 @@ from app.admin.auth import ROUTE_PERMISSION, AdminRequest, actor_of, bearer_guar
 from app.admin.desk import Desk
 from app.admin.figures import paces
 from app.admin.pages import page_of, read_cursor, read_id_cursor, read_number_cursor, rows_wanted
-from app.admin.service import ProviderState
 from app.admin.wire import (
     CreditBody,
     CustomerBody,
@@ -29,12 +28,15 @@ from app.admin.wire import (
 from app.audit.service import AuditFilter, audit_page
 from app.clock import from_us
 from app.errors import MarketError
+from app.fleet.roster import State
+from app.fleet.service import StateChange
 from app.identity.models import Customer
 from app.identity.repository import customers_page, keys_of
 from app.identity.roles import Permission
 from app.identity.service import OwnLimits, UnknownSubject, customer_by_id
 from app.metering.receipt import receipt
 from pricing.money import MoneyError, usd
+from scheduler.fleet import OfferId
 
 BODY_BYTES_MAX = 64 * 1024
 KEYS_MAX = 200
@@ -46,11 +48,7 @@ After = Annotated[str, QueryParameter(max_length=100, description="the `next` of
 Rows = Annotated[int | None, QueryParameter(ge=1, le=1000, description="rows of a page; cut at the market's maximum")]
 Text = Annotated[str, QueryParameter(max_length=200)]
 Verb = Literal["enable", "drain", "disable"]
-_STATES: Mapping[str, ProviderState] = {
-    "enable": ProviderState.ENABLED,
-    "drain": ProviderState.DRAINING,
-    "disable": ProviderState.DISABLED,
-}
+_STATES: Mapping[str, State] = {"enable": State.ENABLED, "drain": State.DRAINING, "disable": State.DISABLED}
 TheDesk = NamedDependency[Desk]
 Id = FromPath[str]
 Why = JSONBody[ReasonBody]
@@ -72,10 +70,10 @@ async def providers(desk: TheDesk) -> Document:
         found = await repository.providers_with_deployments(session)
         paced = paces(await repository.recent_answers(session, now_us))
     live = desk.live_fleet
-    known = {offer.id for offers in live.fleet.offers.values() for offer in offers}
-    breakers = {str(offer_id): live.breaker_state(offer_id, now_us) for offer_id in known}
+    breakers = {row.id: live.breaker_state(OfferId(row.id), now_us) for _, deployments in found for row in deployments}
     loads = {str(offer_id): load for offer_id, load in live.fleet.loads.items()}
-    rows = [documents.provider_document(account, rows, loads, breakers, paced) for account, rows in found]
+    live_now = documents.LiveNow(loads, breakers, live.troubles, paced)
+    rows = [documents.provider_document(account, rows, live_now) for account, rows in found]
     return {"object": "list", "data": rows, "has_more": False, "next": None}
 
 
@@ -94,9 +92,8 @@ async def set_provider_state(
     data: JSONBody[ProviderStateBody],
 ) -> Document:
     """Gateways follow within a second; requests that run finish."""
-    account = await service.set_provider_state(
-        desk, actor_of(request), provider_id, _STATES[verb], reason=data.reason, version=data.version
-    )
+    change = StateChange(_STATES[verb], data.reason, data.version)
+    account = await service.set_provider_state(desk, actor_of(request), provider_id, change)
     return {"id": account.id, "state": account.state, "version": account.version}
 
 

@@ -1,12 +1,11 @@
 """What operators do, each with its audit record in the same transaction; the JSON API and the console share it."""
 
-from enum import StrEnum
 from typing import Any
 
 from app.admin.desk import Desk
 from app.audit.service import Actor, Change, record
-from app.errors import MarketError
 from app.fleet.models import ProviderAccount
+from app.fleet.service import StateChange, change_provider_state
 from app.identity import service as identity
 from app.identity.credentials import Minted
 from app.identity.models import ApiKey, Customer
@@ -15,59 +14,10 @@ from app.ledger.operations import Transfer
 from pricing.money import NanoUsd, format_usd
 
 
-class ProviderChanged(MarketError):
-    """Somebody else changed the provider since it was looked at."""
-
-    def __init__(self, provider_id: str, seen: int, version: int) -> None:
-        super().__init__(
-            412,
-            "provider_changed",
-            f"{provider_id} has changed since you looked at it (version {seen} then, {version} now); look again, then "
-            "decide",
-        )
-
-
-class ProviderState(StrEnum):
-    """What an operator can set a provider to."""
-
-    ENABLED = "enabled"
-    DRAINING = "draining"
-    DISABLED = "disabled"
-
-    @property
-    def deed(self) -> str:
-        """The change in the past tense."""
-        return "drained" if self is ProviderState.DRAINING else self.value
-
-
-async def set_provider_state(
-    desk: Desk, actor: Actor, provider_id: str, state: ProviderState, *, reason: str, version: int | None = None
-) -> ProviderAccount:
-    """Enables, drains or disables a provider with all its deployments; gateways follow within a second.
-
-    Raises:
-        UnknownSubject: there is no such provider.
-        ProviderChanged: its version is not the one that was looked at.
-    """
-    now_us = desk.now_us()
+async def set_provider_state(desk: Desk, actor: Actor, provider_id: str, change: StateChange) -> ProviderAccount:
+    """Enables, drains or disables a provider with all its deployments; gateways follow within a second."""
     async with desk.database.writing() as session:
-        account = await session.get(ProviderAccount, provider_id)
-        if account is None:
-            raise identity.UnknownSubject("provider", provider_id)
-        if version is not None and account.version != version:
-            raise ProviderChanged(provider_id, version, account.version)
-        before = account.state
-        if before != state:
-            account.state, account.version, account.updated_at_us = state.value, account.version + 1, now_us
-            change = Change(
-                f"provider.{state.deed}",
-                f"provider:{provider_id}",
-                before={"state": before},
-                after={"state": state.value},
-                reason=reason,
-            )
-            await record(session, actor, change, now_us)
-    return account
+        return await change_provider_state(session, provider_id, change, actor, desk.now_us())
 
 
 async def create_customer(desk: Desk, actor: Actor, name: str, email: str, limits: OwnLimits) -> Customer:

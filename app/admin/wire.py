@@ -31,7 +31,7 @@ class ProviderStateBody(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reason: Reason
-    version: int | None = Field(default=None, ge=1, description="refused with 412 when it has changed since")
+    version: int | None = Field(default=None, ge=1, description="refused with 409 when it has changed since")
 
 
 class LimitsBody(BaseModel):

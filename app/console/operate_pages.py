@@ -9,7 +9,6 @@ from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage
 from app.admin import repository, service
 from app.admin.pages import page_of, read_cursor, rows_wanted
 from app.admin.repository import OUTCOMES, RequestFilter
-from app.admin.service import ProviderState
 from app.console.consequences import VERBS, consequences
 from app.console.forms import Form, read_form
 from app.console.guard import COOKIE, ROUTE_PERMISSION, HttpRequest, Id
@@ -18,6 +17,8 @@ from app.console.receipt import receipt
 from app.console.render import SECURITY_HEADERS
 from app.console.site import REFRESH_US, Site, TheSite
 from app.errors import MarketError, Retry
+from app.fleet.roster import State
+from app.fleet.service import StateChange
 from app.identity.repository import names_of
 from app.identity.roles import Permission
 from app.identity.service import UnknownSubject
@@ -32,7 +33,8 @@ STREAM_S_MAX = 900.0
 """A stream ends after so long and the browser opens another, so that no connection lives for ever."""
 
 RUNS_FLEET = {ROUTE_PERMISSION: Permission.RUN_FLEET}
-_STATES = {"drain": ProviderState.DRAINING, "enable": ProviderState.ENABLED, "disable": ProviderState.DISABLED}
+_STATES = {"drain": State.DRAINING, "enable": State.ENABLED, "disable": State.DISABLED}
+_DONE = {"drain": "drained", "enable": "enabled", "disable": "disabled"}
 _PARTS = (
     ("figures", "_figures.html"),
     ("attainment", "_attainment.html"),
@@ -118,15 +120,13 @@ async def provider_act(request: HttpRequest, site: TheSite, provider_id: Id, ver
     chosen = _chosen(panels, provider_id, verb)
     form = await read_form(request)
     try:
-        state = _STATES[verb]
-        await service.set_provider_state(
-            site.desk, site.actor(request), provider_id, state, reason=form.reason(), version=form.version()
-        )
+        change = StateChange(_STATES[verb], form.reason(), form.version())
+        await service.set_provider_state(site.desk, site.actor(request), provider_id, change)
     except MarketError as error:
         return _action_page(request, site, (panels, chosen), verb, error)
     site.panels.forget()
     site.standing.forget()
-    return Redirect(f"/console/providers?done={state.deed}", status_code=303)
+    return Redirect(f"/console/providers?done={_DONE[verb]}", status_code=303)
 
 
 @get("/requests", name="console.requests", include_in_schema=False)

@@ -9,6 +9,7 @@ from pricing.slo import Tier
 from scheduler.breaker import BreakerState
 from scheduler.fleet import IDLE, Load, OfferId
 
+LOCKED = "Locked"
 KINDS = {
     "gpu_cluster": "GPU cluster",
     "wafer_scale": "Wafer-scale",
@@ -72,6 +73,11 @@ class ProviderPanel:
         return any(panel.row.is_emulated for panel in self.deployments)
 
     @property
+    def is_locked(self) -> bool:
+        """True when a deployment waits for an operator to mend its credential and enable it again."""
+        return any(panel.breaker.word == LOCKED for panel in self.deployments)
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The models it serves."""
         return tuple(sorted({panel.row.model for panel in self.deployments}))
@@ -83,22 +89,27 @@ class ProviderPanel:
         return None if busiest is None or not busiest.pace.answers else busiest.pace
 
 
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What this process knows of the fleet beyond its rows, by offer id.
+
+    Attributes:
+        troubles: why a deployment cannot be used, for those that cannot.
+        paces: of the last hour's answers.
+    """
+
+    loads: Mapping[OfferId, Load]
+    breakers: Mapping[str, BreakerState]
+    troubles: Mapping[str, str]
+    paces: Mapping[str, Pace]
+
+
 def provider_panels(
-    providers: Iterable[tuple[ProviderAccount, Sequence[DeploymentRow]]],
-    loads: Mapping[OfferId, Load],
-    breakers: Mapping[str, BreakerState],
-    paces: Mapping[str, Pace],
+    providers: Iterable[tuple[ProviderAccount, Sequence[DeploymentRow]]], now: Now
 ) -> tuple[ProviderPanel, ...]:
     """Puts together what the tables, the leases, the breakers and the deliveries say."""
     return tuple(
-        _provider(
-            account,
-            tuple(
-                _deployment(account, row, loads.get(OfferId(row.id), IDLE), breakers.get(row.id), paces.get(row.id))
-                for row in rows
-            ),
-        )
-        for account, rows in providers
+        _provider(account, tuple(_deployment(account, row, now) for row in rows)) for account, rows in providers
     )
 
 
@@ -122,16 +133,16 @@ def _provider(account: ProviderAccount, deployments: tuple[DeploymentPanel, ...]
 _SEVERITY = {"good": 0, "off": 1, "warn": 2, "bad": 3}
 
 
-def _deployment(
-    account: ProviderAccount, row: DeploymentRow, load: Load, breaker: BreakerState | None, pace: Pace | None
-) -> DeploymentPanel:
-    valve = _BREAKERS[breaker or BreakerState.CLOSED]
+def _deployment(account: ProviderAccount, row: DeploymentRow, now: Now) -> DeploymentPanel:
+    breaker = now.breakers.get(row.id, BreakerState.CLOSED)
+    load = now.loads.get(OfferId(row.id), IDLE)
+    trouble = now.troubles.get(row.id, "")
     state = (
         _set_by_operator(account.state, load.in_flight)
         or _set_by_operator(row.state, load.in_flight)
-        or _HEALTH[breaker or BreakerState.CLOSED]
+        or (State("Unusable", "bad", trouble) if trouble else _HEALTH[breaker])
     )
-    return DeploymentPanel(row, state, valve, load, pace or Pace())
+    return DeploymentPanel(row, state, _BREAKERS[breaker], load, now.paces.get(row.id, Pace()))
 
 
 def _set_by_operator(state: str, in_flight: int) -> State | None:
@@ -156,5 +167,5 @@ _BREAKERS = {
     BreakerState.CLOSED: State("Closed", "good"),
     BreakerState.HALF_OPEN: State("Half-open", "warn"),
     BreakerState.OPEN: State("Open", "bad"),
-    BreakerState.DISABLED: State("Locked", "bad"),
+    BreakerState.DISABLED: State(LOCKED, "bad"),
 }

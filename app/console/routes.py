@@ -45,7 +45,7 @@ _HEADINGS = {
     401: "Signed out",
     403: "Not permitted",
     404: "Not found",
-    412: "It has changed meanwhile",
+    409: "It has changed meanwhile",
     413: "Too large",
     429: "Too often",
     503: "Not now",

@@ -19,7 +19,7 @@ from app.console.economics import shipped_economics
 from app.console.fresh import Fresh
 from app.console.guard import HttpRequest, address_of, request_id_of, visitor_of
 from app.console.overview import rate_per_s, tier_rows
-from app.console.panels import ProviderPanel, provider_panels
+from app.console.panels import Now, ProviderPanel, provider_panels
 from app.console.render import Renderer
 from app.identity.roles import Permission
 from app.metering.models import UsageEvent
@@ -164,15 +164,11 @@ class Site:
             providers = await repository.providers_with_deployments(session)
             answers = await repository.recent_answers(session, now_us)
         live = self.desk.live_fleet
-        known = {offer.id for offers in live.fleet.offers.values() for offer in offers}
         breakers: dict[str, BreakerState] = {
-            row.id: live.breaker_state(OfferId(row.id), now_us)
-            for _, rows in providers
-            for row in rows
-            if OfferId(row.id) in known
+            row.id: live.breaker_state(OfferId(row.id), now_us) for _, rows in providers for row in rows
         }
         paced: Mapping[str, Pace] = paces(answers)
-        return provider_panels(providers, live.fleet.loads, breakers, paced)
+        return provider_panels(providers, Now(live.fleet.loads, breakers, live.troubles, paced))
 
 
 TheSite = NamedDependency[Site]

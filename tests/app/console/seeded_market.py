@@ -68,6 +68,7 @@ class StillFleet:
 
     fleet: Fleet = field(default_factory=lambda: Fleet(offers={}))
     breakers: dict[str, BreakerState] = field(default_factory=dict[str, BreakerState])
+    troubles: dict[str, str] = field(default_factory=dict[str, str])
 
     def breaker_state(self, offer_id: OfferId, now_us: int) -> BreakerState:
         del now_us

@@ -35,7 +35,7 @@ async def test_the_last_provider_of_a_model_says_that_its_requests_will_be_refus
     ("fields", "status", "said"),
     [
         ({"reason": ""}, 400, "reason: "),
-        ({"reason": REASON, "version": "7"}, 412, "has changed since you looked at it"),
+        ({"reason": REASON, "version": "7"}, 409, "was changed meanwhile: you saw version 7, it is at version 1"),
         ({"reason": REASON, "version": "seven"}, 400, "version is damaged"),
         ({"reason": "x" * 4001}, 400, "at most 4000"),
     ],
