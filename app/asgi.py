@@ -32,6 +32,7 @@ from app.gateway.market import Market
 from app.gateway.meters import Meters
 from app.gateway.quotes import QuoteSigner
 from app.gateway.routes import CHAT_PATH, gateway_router, health_routes
+from app.gauges import Gauges
 from app.identity.auth import Authenticator
 from app.identity.ids import ENTROPY_BYTES, time_ordered_id
 from app.identity.passwords import Passwords
@@ -49,6 +50,7 @@ from scheduler.policy import Policy
 IN_PROCESS = "memory://"
 """The ``GOODPUT_REDIS_URL`` of a market that lives in one process and keeps its leases there."""
 KEY_USES_S = 30.0
+GAUGES_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ def assemble(settings: Settings) -> Assembly:
     leases, trouble, open_leases = _lease_store(settings)
     view = FleetView(database, leases, LiveClients(os.environ))
     shelf, authenticator, metrics = BookShelf(database), Authenticator(database, settings), Metrics()
-    driver = Driver(_dispatcher(settings), view, leases, clock.now_us, lease_ttl_s=settings.lease_ttl_s)
+    dispatcher = _dispatcher(settings)
+    driver = Driver(dispatcher, view, leases, clock.now_us, lease_ttl_s=settings.lease_ttl_s)
     market = Market(
         settings=settings,
         authenticator=authenticator,
@@ -88,7 +91,8 @@ def assemble(settings: Settings) -> Assembly:
         meters=Meters(metrics),
         leases_trouble=trouble,
     )
-    life = Life(market, view, writer, open_leases, rooms)
+    gauges = Gauges(metrics, database, view, writer, dispatcher)
+    life = Life(market, view, writer, gauges, open_leases, rooms)
     desk = Desk(
         settings=settings,
         database=database,
@@ -123,6 +127,7 @@ class Life:
     market: Market
     view: FleetView
     writer: LedgerWriter
+    gauges: Gauges
     open_leases: Callable[[], Awaitable[object]]
     rooms: AsyncExitStack
 
@@ -154,6 +159,7 @@ class Life:
             market.driver.run_ticks(),
             _every(market.settings.heartbeat_s, "heartbeat", self._beat),
             _every(KEY_USES_S, "key_uses", self._write_uses),
+            _every(GAUGES_S, "gauges", self.gauges.refresh),
         ]
 
     async def _beat(self) -> None:

@@ -16,7 +16,6 @@ NANO_PER_USD: Final = 1e9
 _TTFT_BUCKETS_S = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 _TPOT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 _E2E_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 900.0)
-_TASK_BUCKETS_S = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
 GaugeMode = Literal["livesum", "livemax"]
 BREAKER_CLOSED, BREAKER_HALF_OPEN, BREAKER_OPEN = 0, 1, 2
 
@@ -77,12 +76,10 @@ class Metrics:
         self.ttft = self._histogram("ttft_seconds", "Time to first token", _TTFT_BUCKETS_S, "tier", "model")
         self.tpot = self._histogram("tpot_seconds", "Mean time per output token", _TPOT_BUCKETS_S, "tier", "model")
         self.e2e = self._histogram("e2e_seconds", "First byte read to last byte sent", _E2E_BUCKETS_S, "tier", "model")
-        self.tasks = self._histogram("task_seconds", "Background tasks", _TASK_BUCKETS_S, "task", "outcome")
         self.inflight = self._gauge("inflight", "Requests in flight", "livesum", "tier")
-        self.queue_depth = self._gauge("queue_depth", "Jobs that wait for room", "livesum", "tier")
-        self.queue_age = self._gauge("queue_age_seconds", "Age of the oldest waiting job", "livemax", "tier")
+        self.queue_depth = self._gauge("queue_depth", "Jobs that wait for room", "livesum")
         self.breaker = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open", "livemax", "offer")
-        self.ledger_imbalance = self._gauge("ledger_imbalance_nano_usd", "Sum of all entries; must be 0", "livemax")
+        self.ledger_imbalance = self._gauge("ledger_imbalance_nano_usd", "Sum of all accounts; must be 0", "livemax")
         self.ledger_queue = self._gauge("ledger_queue_depth", "Writes that wait for the group commit", "livesum")
         self.wallet_held = self._gauge("wallet_held_usd", "Sum of pending holds", "livemax")
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -83,6 +84,18 @@ def test_every_model_answers_at_every_tier_and_says_that_it_is_emulated(
     assert (status, answer["service_tier"]) == (200, tier)
     assert 1 <= answer["usage"]["completion_tokens"] <= 8
     assert answer["system_fingerprint"].startswith("emulated:")
+
+
+def test_what_was_sold_and_what_stands_is_told_to_prometheus(market: RunningMarket) -> None:
+    assert market.complete(GPT_OSS, "priority")[0] == 200
+
+    def told() -> str:
+        with urllib.request.urlopen(f"{market.line['url']}/metrics", timeout=10) as answer:  # noqa: S310 (loopback)
+            return answer.read().decode()
+
+    assert wait_until(lambda: "goodput_breaker_state{" in told())
+    assert f'goodput_requests_total{{model="{GPT_OSS}"' in told()
+    assert "goodput_ledger_imbalance_nano_usd 0.0" in told()
 
 
 def test_without_an_engine_its_model_is_not_on_sale(market: RunningMarket) -> None:
