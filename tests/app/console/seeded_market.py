@@ -41,12 +41,12 @@ from app.metering.delivery import Delivery
 from app.metering.timeline_codec import encode
 from app.settings import Settings
 from pricing.derive import derive_cards
-from pricing.goodput import grade
+from pricing.goodput import Grade, Timeline, grade
 from pricing.hardware import hardware_costs
-from pricing.money import half_even_to_nano, usd
+from pricing.money import NanoUsd, half_even_to_nano, usd
 from pricing.pricebook import PriceBook, RateCard, price_book
 from pricing.profiles import cleaned
-from pricing.rating import Ending, quote, rate
+from pricing.rating import Charge, Ending, quote, rate
 from pricing.shipped import shipped_profiles
 from pricing.slo import Tier
 from pricing.usage import Usage
@@ -181,11 +181,64 @@ async def add_provider(desk: Desk, provider_id: str, **more: Any) -> None:
         session.add(deployment)
 
 
+@dataclass(frozen=True)
+class Sold:
+    """What became of a sale: delivered, graded, rated."""
+
+    sale: Sale
+    id: str
+    book: PriceBook
+    usage: Usage
+    timeline: Timeline
+    grade: Grade
+    charge: Charge
+    cost: NanoUsd
+    held: NanoUsd
+
+    @property
+    def requested_at_us(self) -> int:
+        return self.sale.finished_at_us - (self.timeline.at_us[-1] if self.timeline.at_us else 40_000)
+
+    @property
+    def late_cause(self) -> LateCause:
+        return LateCause.PROVIDER if self.charge.adjustment else LateCause.NONE
+
+
 async def sell(desk: Desk, book: PriceBook, sale: Sale, random: Random) -> str:
     """Delivers, grades, rates and settles one request as the gateway would; answers its id."""
-    ladder = book.ladder(sale.model, sale.tier)
+    sold = _delivered(book, sale, random)
+    hold = HoldRequest(
+        id=sold.id,
+        customer_id=sale.customer_id,
+        amount=sold.held,
+        ceiling=sold.held,
+        price_book_id=book.id,
+        model=sale.model,
+        tier=sale.tier.value,
+        created_at_us=sold.requested_at_us,
+        expires_at_us=clock.now_us() + 600 * US,
+    )
+    settlement = Settlement(
+        hold_id=sold.id,
+        customer_id=sale.customer_id,
+        price_book_id=book.id,
+        model=sale.model,
+        charge=sold.charge,
+        cost=sold.cost,
+        provider_id=sale.provider_id,
+        is_owned=True,
+        late_cause=sold.late_cause,
+        booked_at_us=sale.finished_at_us,
+        rows=(PreparedRow("usage_event", {**_who(sold), **_when(sold), **_how(sold), **_how_much(sold)}),),
+    )
+    await desk.ledger.hold(hold)
+    await desk.ledger.settle(settlement)
+    return sold.id
+
+
+def _delivered(book: PriceBook, sale: Sale, random: Random) -> Sold:
+    ladder, card = book.ladder(sale.model, sale.tier), book.cards[sale.model, sale.tier]
     assert ladder is not None
-    card = book.cards[sale.model, sale.tier]
     delivery = Delivery(is_streamed=sale.is_streamed)
     pace_us = card.rung.slo.tpot_us or 12_000
     at_us = min(card.rung.slo.ttft_us, 20_000_000) * sale.ttft_share
@@ -194,13 +247,25 @@ async def sell(desk: Desk, book: PriceBook, sale: Sale, random: Random) -> str:
         at_us += pace_us * sale.slow * random.uniform(0.7, 1.3)
     timeline = delivery.timeline(sale.tokens)
     usage = Usage(input=sale.input_tokens, cached=sale.input_tokens // 3, output=sale.tokens)
-    charge = rate(ladder, usage, grade(timeline, ladder), sale.ending)
-    took_us = timeline.at_us[-1] if timeline.at_us else 40_000
-    bound = quote(ladder, 2 * sale.input_tokens, 2 * sale.tokens)
-    request_id = time_ordered_id("gen", sale.finished_at_us - took_us, random.randbytes(10)).replace("gen_", "gen-")
-    cost = half_even_to_nano(card.cost.input_pico(usage) + card.cost.output_pico(usage.output))
-    row: dict[str, Any] = {
-        "request_id": request_id,
+    graded = grade(timeline, ladder)
+    name = time_ordered_id("gen", sale.finished_at_us, random.randbytes(10)).replace("gen_", "gen-")
+    return Sold(
+        sale=sale,
+        id=name,
+        book=book,
+        usage=usage,
+        timeline=timeline,
+        grade=graded,
+        charge=rate(ladder, usage, graded, sale.ending),
+        cost=half_even_to_nano(card.cost.input_pico(usage) + card.cost.output_pico(usage.output)),
+        held=quote(ladder, 2 * sale.input_tokens, 2 * sale.tokens).ceiling,
+    )
+
+
+def _who(sold: Sold) -> dict[str, Any]:
+    sale = sold.sale
+    return {
+        "request_id": sold.id,
         "customer_id": sale.customer_id,
         "key_id": "key_x",
         "model": sale.model,
@@ -211,25 +276,44 @@ async def sell(desk: Desk, book: PriceBook, sale: Sale, random: Random) -> str:
         "offer_id": f"{sale.provider_id}/{sale.provider_id}-fp4",
         "deployment_id": f"{sale.provider_id}-fp4",
         "is_emulated": True,
-        "price_book_id": book.id,
-        "requested_at_us": sale.finished_at_us - took_us,
-        "admitted_at_us": sale.finished_at_us - took_us + 800,
-        "placed_at_us": sale.finished_at_us - took_us + 4_000,
-        "first_token_at_us": sale.finished_at_us - took_us + timeline.at_us[0] if timeline.at_us else None,
-        "finished_at_us": sale.finished_at_us,
-        "is_streamed": sale.is_streamed,
-        "ending": sale.ending.value,
-        "finish_reason": "stop" if sale.ending.is_billable else "error",
-        "late_cause": (LateCause.PROVIDER if charge.adjustment else LateCause.NONE).value,
+        "price_book_id": sold.book.id,
+        "explanation": {"headroom_ms": 41, "value": "cheapest that keeps the promise"},
+    }
+
+
+def _when(sold: Sold) -> dict[str, Any]:
+    began_us = sold.requested_at_us
+    return {
+        "requested_at_us": began_us,
+        "admitted_at_us": began_us + 800,
+        "placed_at_us": began_us + 4_000,
+        "first_token_at_us": began_us + sold.timeline.at_us[0] if sold.timeline.at_us else None,
+        "finished_at_us": sold.sale.finished_at_us,
+    }
+
+
+def _how(sold: Sold) -> dict[str, Any]:
+    ending = sold.sale.ending
+    return {
+        "is_streamed": sold.sale.is_streamed,
+        "ending": ending.value,
+        "finish_reason": "stop" if ending.is_billable else "error",
+        "late_cause": sold.late_cause.value,
         "attempts": 1,
-        "tokens_input": usage.input,
-        "tokens_cached": usage.cached,
+        "tokens_good": sold.grade.tokens_good,
+        "is_attained": sold.grade.attained and ending.is_billable,
+        "timeline": encode(sold.timeline),
+        "usage_source": "provider",
+    }
+
+
+def _how_much(sold: Sold) -> dict[str, Any]:
+    return {
+        "tokens_input": sold.usage.input,
+        "tokens_cached": sold.usage.cached,
         "tokens_cache_write": 0,
-        "tokens_output": usage.output,
+        "tokens_output": sold.usage.output,
         "tokens_reasoning": 0,
-        "tokens_good": grade(timeline, ladder).tokens_good,
-        "is_attained": grade(timeline, ladder).attained and sale.ending.is_billable,
-        "timeline": encode(timeline),
         "lines": [
             {
                 "tier": line.tier.value,
@@ -239,46 +323,15 @@ async def sell(desk: Desk, book: PriceBook, sale: Sale, random: Random) -> str:
                 "output": line.tokens_output,
                 "amount": line.amount,
             }
-            for line in charge.lines
+            for line in sold.charge.lines
         ],
-        "gross": charge.gross,
-        "adjustment": charge.adjustment,
-        "net": charge.net,
-        "cost": cost,
-        "quote_ceiling": bound.ceiling,
-        "held": bound.ceiling,
-        "usage_source": "provider",
-        "explanation": {"headroom_ms": 41, "value": "cheapest that keeps the promise"},
+        "gross": sold.charge.gross,
+        "adjustment": sold.charge.adjustment,
+        "net": sold.charge.net,
+        "cost": sold.cost,
+        "quote_ceiling": sold.held,
+        "held": sold.held,
     }
-    await desk.ledger.hold(
-        HoldRequest(
-            id=request_id,
-            customer_id=sale.customer_id,
-            amount=bound.ceiling,
-            ceiling=bound.ceiling,
-            price_book_id=book.id,
-            model=sale.model,
-            tier=sale.tier.value,
-            created_at_us=sale.finished_at_us - took_us,
-            expires_at_us=clock.now_us() + 600 * US,
-        )
-    )
-    await desk.ledger.settle(
-        Settlement(
-            hold_id=request_id,
-            customer_id=sale.customer_id,
-            price_book_id=book.id,
-            model=sale.model,
-            charge=charge,
-            cost=cost,
-            provider_id=sale.provider_id,
-            is_owned=True,
-            late_cause=LateCause(row["late_cause"]),
-            booked_at_us=sale.finished_at_us,
-            rows=(PreparedRow("usage_event", row),),
-        )
-    )
-    return request_id
 
 
 async def add_customer(desk: Desk, name: str, credit_usd: str = "250") -> str:
