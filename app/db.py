@@ -81,6 +81,9 @@ class Database:
         self.url: URL = async_url(url)
         self.is_sqlite: bool = self.url.get_backend_name() == "sqlite"
         self.engine: AsyncEngine = _sqlite_engine(self.url) if self.is_sqlite else _postgres_engine(self.url)
+        self._binds = {
+            mode: self.engine.execution_options(**self._options(mode)) for mode in (_READ, _WRITE, _SNAPSHOT)
+        }
 
     @property
     def sqlite_path(self) -> Path | None:
@@ -107,14 +110,14 @@ class Database:
 
     @asynccontextmanager
     async def _session(self, mode: str) -> AsyncGenerator[AsyncSession]:
-        options: dict[str, Any] = {_MODE: mode}
-        if not self.is_sqlite and mode != _WRITE:
-            options["postgresql_readonly"] = True
-        if not self.is_sqlite:
-            options["isolation_level"] = "REPEATABLE READ" if mode == _SNAPSHOT else "READ COMMITTED"
-        bind = self.engine.execution_options(**options)
-        async with AsyncSession(bind, expire_on_commit=False) as session, session.begin():
+        async with AsyncSession(self._binds[mode], expire_on_commit=False) as session, session.begin():
             yield session
+
+    def _options(self, mode: str) -> dict[str, Any]:
+        if self.is_sqlite:
+            return {_MODE: mode}
+        isolation = "REPEATABLE READ" if mode == _SNAPSHOT else "READ COMMITTED"
+        return {"isolation_level": isolation, "postgresql_readonly": mode != _WRITE}
 
 
 def async_url(url: str) -> URL:

@@ -110,7 +110,7 @@ async def settlements_without_event(session: AsyncSession) -> Sequence[JournalTx
     """Settlements of requests that left no usage event."""
     query = (
         select(JournalTxnRow)
-        .outerjoin(UsageEvent, col(JournalTxnRow.idem) == literal("settle:") + col(UsageEvent.request_id))
+        .outerjoin(UsageEvent, col(JournalTxnRow.subject) == col(UsageEvent.request_id))
         .where(col(JournalTxnRow.kind).in_(("settlement", "late_settlement")), col(UsageEvent.request_id).is_(None))
         .order_by(col(JournalTxnRow.id))
         .limit(LISTED_MAX)

@@ -130,6 +130,12 @@ def _other_legs(settled: Settled, charge: Charge, hold: HoldRow) -> Iterator[Fin
                 f"booked {booked} nano-USD, due {due}",
                 booked - due,
             )
+    paid = -settled.legs.get(chart.wallet(event.customer_id), 0)
+    if paid != min(event.net, event.held):
+        said = min(event.net, event.held)
+        yield Finding(
+            f"usage_event {event.request_id}", f"its receipt says {said} nano-USD paid, it was {paid}", said - paid
+        )
     if hold.state == "captured" and hold.captured != min(charge.net, hold.amount):
         due = min(charge.net, hold.amount)
         yield Finding(f"hold {hold.id}", f"captured {hold.captured} nano-USD, due {due}", hold.captured - due)

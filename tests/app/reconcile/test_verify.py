@@ -155,6 +155,11 @@ async def test_a_hold_that_paid_another_amount_than_was_owed_is_found(world: Wor
     assert await drift(world) == {RERATED: [("hold gen-a", -2)]}
 
 
+async def test_a_receipt_that_says_another_payment_than_was_taken_is_found(world: World) -> None:
+    tamper(world, "UPDATE usage_event SET held = net - 1 WHERE request_id = 'gen-a'")
+    assert await drift(world) == {RERATED: [("usage_event gen-a", -1)]}
+
+
 async def test_a_price_changed_after_the_fact_is_found(world: World) -> None:
     tamper(world, """UPDATE price_book SET record = replace(record, '"output": 2000011', '"output": 2001011')""")
     found = (await drift(world))[RERATED]
