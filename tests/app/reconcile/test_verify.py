@@ -133,8 +133,8 @@ async def test_a_captured_hold_that_was_never_booked_is_found(world: World) -> N
 @pytest.mark.parametrize(
     ("statement", "amounts"),
     [
-        ("UPDATE usage_event SET net = net + 5, gross = gross + 5 WHERE request_id = 'gen-b'", [5, 5]),
-        ("UPDATE usage_event SET net = net - 1, adjustment = adjustment + 1 WHERE request_id = 'gen-b'", [1, -1]),
+        ("UPDATE usage_event SET net = net + 5, gross = gross + 5 WHERE request_id = 'gen-b'", [5, 5, 5]),
+        ("UPDATE usage_event SET net = net - 1, adjustment = adjustment + 1 WHERE request_id = 'gen-b'", [1, -1, -1]),
         ('UPDATE usage_event SET lines = replace(lines, \'"tier":"bulk"\', \'"tier":"none"\')', [None, None, None]),
     ],
 )
