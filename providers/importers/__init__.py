@@ -1,0 +1,1 @@
+"""What others measured or modelled, read into profiles."""
