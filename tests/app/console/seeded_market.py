@@ -1,8 +1,10 @@
 """A market with a history, for looking at it: real database, ledger, price book and receipts; invented traffic.
 
-Run it to look around: ``python -m tests.app.console.seeded_market DIR PORT``.
+Run it to look around: ``python -m tests.app.console.seeded_market DIR [PORT]``.
 """
 
+import json
+import socket
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -386,23 +388,29 @@ _PROVIDERS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def application(data_dir: Path, *, has_history: bool = True) -> Litestar:
-    """The console and the JSON API over a market with a history."""
+def serve(data_dir: Path, port: int = 0) -> None:
+    """The console and the JSON API over a market with a history; one line on standard output says where and how."""
     desk, writer = make_desk(data_dir)
+    listener = socket.create_server(("127.0.0.1", port))
 
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncGenerator[None]:
         await open_market(desk, writer)
-        if has_history:
-            await with_a_history(desk)
+        await with_a_history(desk)
+        token = await add_operator(desk, "robot@example.com", Role.ADMIN)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        print(json.dumps({"url": url, "admin_token": token}), flush=True)
         yield
         await writer.close()
         await desk.database.close()
 
     routes = [*console_routes(desk), *admin_routes(desk)]
-    return Litestar(route_handlers=routes, lifespan=[running], openapi_config=None)
+    app = Litestar(route_handlers=routes, lifespan=[running], openapi_config=None)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    desk.is_closing = lambda: server.should_exit
+    server.run(sockets=[listener])
 
 
 if __name__ == "__main__":
     configure("info", as_json=False)
-    uvicorn.run(application(Path(sys.argv[1])), port=int(sys.argv[2]), log_level="warning")
+    serve(Path(sys.argv[1]), *map(int, sys.argv[2:3]))
