@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.profiles_import import register
+
 if TYPE_CHECKING:
     from pricing.profiles import OperatingPoint, Profile
 
@@ -137,3 +139,6 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     Console().print(table)
+
+
+register(app)

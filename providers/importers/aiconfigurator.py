@@ -32,7 +32,7 @@ def read(placed: Placed, source: Origin, declared: Facts) -> Reading:
     Raises:
         ProfileError: with the column and the reason.
     """
-    row = Row(placed.value)
+    row = Row(placed.value, is_text=True)
     _refuse_cached_prompts(row)
     times = latencies(row, bare_unit="ms")
     speed = row.first("tokens/s/user", "interactivity_tok_s_user")

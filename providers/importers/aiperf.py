@@ -47,13 +47,13 @@ def read(placed: Placed, source: Origin, declared: Facts) -> Reading:
     """
     if not isinstance(placed.value, dict):
         raise ProfileError(f"expected an object, got {shown(placed.value)}")
-    row = Row(placed.value, "$")
+    row = Row(placed.value)
     if row.flag("was_cancelled"):
         raise ProfileError(f"{row.at('was_cancelled')}: the run was cancelled; its figures are of part of a load")
     ttft, gap = _metric(row, "time_to_first_token"), _metric(row, "inter_token_latency")
     tpot_s = _central_s(gap)
     _check_speed(row, gap, tpot_s)
-    config = row.row("input_config") or Row({}, "$.input_config")
+    config = row.row("input_config") or Row({}, "input_config")
     concurrency = _concurrency(config)
     figures = Figures(
         concurrency=concurrency,

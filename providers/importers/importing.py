@@ -1,7 +1,7 @@
 """Files in, profiles out: which format each file is in, every row read, and all of them or nothing."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +16,6 @@ from providers.importers.readings import (
     best_of_alternatives,
     problems_of,
     profiles_of,
-    with_notes,
 )
 from providers.importers.refusal import ImportRefused, Problem
 from providers.importers.source_file import Placed, SourceFile, json_values, table_header, table_rows
@@ -143,10 +142,19 @@ def _read_file(source: SourceFile, declared: Facts, wanted: Format | None) -> _R
         raise ImportRefused((Problem(source.name, "", str(error)),)) from error
     summary = FileRead(source.name, source.sha256, chosen, len(rows))
     if chosen is Format.GOODPUT:
+        _refuse_facts(source, declared)
         return _Read(summary, profiles=tuple(_all(source, rows, lambda row: _own_profile(row.value))))
     importer = _IMPORTERS[chosen]
     origin = importer.origin(source)
     return _Read(summary, readings=tuple(_all(source, rows, lambda row: importer.read(row, origin, declared))))
+
+
+def _refuse_facts(source: SourceFile, declared: Facts) -> None:
+    given = [
+        f"--{field.name.replace('_', '-')}" for field in fields(Facts) if getattr(declared, field.name) is not None
+    ]
+    if given:
+        raise ImportRefused((Problem(source.name, "", f"a profile document says all itself; leave {given[0]} out"),))
 
 
 def _all(source: SourceFile, rows: Iterable[Placed], read: Callable[[Placed], Any]) -> list[Any]:
@@ -240,8 +248,3 @@ def _refuse_both(profiles: Sequence[Profile]) -> None:
         if profile.id in seen:
             raise ProfileError(f"{profile.id}: both a profile document and in another format; import them apart")
         seen.add(profile.id)
-
-
-def noted(profile: Profile, notes: str) -> Profile:
-    """The profile with a remark added."""
-    return with_notes(profile, "; ".join(part for part in (profile.notes, notes) if part))

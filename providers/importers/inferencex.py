@@ -48,7 +48,7 @@ def read(placed: Placed, source: Origin, declared: Facts) -> Reading:
     if not isinstance(placed.value, dict):
         raise ProfileError(f"expected an object, got {shown(placed.value)}")
     is_table = placed.where.startswith("line") and "hardware" in placed.value and "hw" not in placed.value
-    row = Row(placed.value, "" if is_table else "$")
+    row = Row(placed.value, is_text=is_table)
     times = latencies(row, bare_unit="s")
     said = _facts(row)
     flow = _flow(row, said)

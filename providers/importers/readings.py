@@ -1,7 +1,7 @@
 """From one row's facts and figures to a checked operating point, and from many of them to profiles."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pricing.profile_document import POINTS_MAX, profile_document, profile_from_document
 from pricing.profiles import (
@@ -234,8 +234,3 @@ def _profile(own: Sequence[Reading]) -> Profile:
             f"{profile.id}: {len(own):,} points, at most {POINTS_MAX:,} in one profile; import fewer files"
         )
     return profile
-
-
-def with_notes(profile: Profile, notes: str) -> Profile:
-    """The profile with a remark."""
-    return replace(profile, notes=notes)

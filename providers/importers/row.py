@@ -20,12 +20,14 @@ class Row:
     """One row.
 
     Attributes:
-        fields: of a table (all texts) or a JSON object.
-        path: of the object, for messages; empty for a table.
+        fields: of a table or a JSON object.
+        path: inside the row, for messages; empty for the row itself.
+        is_text: True for a table, whose numbers are texts.
     """
 
     fields: Mapping[str, Any]
     path: str = ""
+    is_text: bool = False
 
     def has(self, name: str) -> bool:
         """True when the field is there and holds something."""
@@ -105,7 +107,7 @@ class Row:
             raise ProfileError(f"{self.at(name)}: missing")
         found = self.fields[name]
         is_number = isinstance(found, int | float) and not isinstance(found, bool)
-        if not is_number and not (isinstance(found, str) and not self.path and _NUMBER.fullmatch(found)):
+        if not is_number and not (isinstance(found, str) and self.is_text and _NUMBER.fullmatch(found)):
             raise ProfileError(f"{self.at(name)}: expected a number, got {shown(found)}")
         try:
             number = float(found)

@@ -34,7 +34,7 @@ def read(placed: Placed, source: Origin, declared: Facts) -> Reading:
     """
     if not isinstance(placed.value, dict):
         raise ProfileError(f"expected an object, got {shown(placed.value)}")
-    row = Row(placed.value, "$")
+    row = Row(placed.value)
     concurrency = _load(row)
     times = latencies(row, bare_unit=None)
     completed = row.whole("completed")
