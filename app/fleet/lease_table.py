@@ -51,13 +51,13 @@ class _OnOffer:
 class LeaseTable:
     """Leases by offer, what each customer has running, and what each has left of their limits.
 
-    Args:
+    Attributes:
         gateways: how many processes like this one share the offers without seeing each other's leases. Every load is
             then told as if each ran as much as this one, so that it takes at most its share; each may always run one.
     """
 
     def __init__(self, gateways: int = 1) -> None:
-        self._gateways = gateways
+        self.gateways = gateways
         self._offers: dict[OfferId, _OnOffer] = {}
         self._running: dict[str, int] = {}
         self._debts: dict[str, Debt] = {}
@@ -155,9 +155,9 @@ class LeaseTable:
         bounds, live = on_offer.bounds, on_offer.live
         while bounds and not _is_bound_of(bounds[0], live):
             heapq.heappop(bounds)
-        in_flight = (len(live) + 1) * self._gateways - 1  # one more here means one more everywhere
+        in_flight = (len(live) + 1) * self.gateways - 1  # one more here means one more everywhere
         tolerated = min(bounds[0][0], UNBOUNDED) if bounds else UNBOUNDED
-        return Load(in_flight, tolerated, on_offer.prefill_tokens * self._gateways)
+        return Load(in_flight, tolerated, on_offer.prefill_tokens * self.gateways)
 
     def _owe(self, customer_id: str, debt: Debt) -> None:
         self._debts[customer_id] = debt

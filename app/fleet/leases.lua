@@ -269,6 +269,15 @@ local function loads()
   return answer
 end
 
+-- ARGV 4 gateway, 5 ttl µs   Answers how many gateways said so within their ttl, this one included
+local function attend()
+  local gateways = prefix .. 'gateways'
+  call('ZADD', gateways, whole(now + tonumber(ARGV[5])), ARGV[4])
+  call('ZREMRANGEBYSCORE', gateways, '-inf', whole(now))
+  call('PEXPIRE', gateways, KEEP_MS)
+  return call('ZCARD', gateways)
+end
+
 local operations =
-  {admit = admit, started = started, release = release, beat = beat, restore = restore, loads = loads}
+  {admit = admit, started = started, release = release, beat = beat, restore = restore, loads = loads, attend = attend}
 return operations[operation]()

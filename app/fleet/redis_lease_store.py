@@ -107,6 +107,10 @@ class RedisLeaseStore:
             loads |= _loads(chunk, await self._run(self._client.call, "loads", keys, []))
         return loads
 
+    async def attend(self, gateway_id: str, ttl_s: float) -> int:
+        """Says that a gateway lives, for ``ttl_s``; answers how many do."""
+        return await self._run(self._client.call, "attend", [], [gateway_id, round(ttl_s * US_PER_S)])
+
     async def close(self) -> None:
         """Closes the connection."""
         await self._client.close()

@@ -2,7 +2,7 @@
 
 Degraded mode. Every lease that this process takes is also kept in a table of its own. While Redis cannot answer, that
 table alone decides: a process takes at most its share of each offer, the promise-keeping maximum divided by the number
-of gateways (at least one request), and counts a customer's limits by itself, so that they hold per process. Paid
+of live gateways (at least one request), and counts a customer's limits by itself, so that they hold per process. Paid
 traffic continues, attainment is kept, and at worst some capacity stays unused.
 
 Healing. Before a new connection is used, what was released meanwhile is released there, and what still runs here is
@@ -10,6 +10,7 @@ written there, whatever the limits say. Each heartbeat writes it again, so that 
 a broken connection (a flush, a fail-over to an older copy). What nobody beats any more expires.
 """
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 
 from app.clock import monotonic_us
@@ -20,6 +21,9 @@ from app.fleet.redis_pipeline_client import Call, RedisPipelineClient, RedisRefu
 from app.logs import get_logger
 from scheduler.fleet import Load, OfferId
 
+ATTEND_US = 1_000_000
+ATTEND_TTL_S = 15.0
+
 
 class SteadyLeaseStore:
     """A :class:`app.fleet.leases.LeaseStore` over Redis that never fails for want of Redis.
@@ -27,7 +31,8 @@ class SteadyLeaseStore:
     Args:
         shared: what all gateways share.
         client: the connection under it.
-        gateways: how many live gateways there are; what degraded mode divides capacity by.
+        gateways_min: how many gateways there are at least; degraded mode divides capacity by the number that were
+            alive when Redis was last heard, and never by less.
         clock_us: µs that never run backwards.
     """
 
@@ -35,11 +40,14 @@ class SteadyLeaseStore:
         self,
         shared: RedisLeaseStore,
         client: RedisPipelineClient,
-        gateways: int = 1,
+        gateways_min: int = 1,
         clock_us: Callable[[], int] = monotonic_us,
     ) -> None:
         self._shared = shared
-        self._table = LeaseTable(gateways)
+        self._table = LeaseTable(gateways_min)
+        self._gateways_min = gateways_min
+        self._gateway_id = secrets.token_hex(8)
+        self._attends_at_us = 0
         self._clock_us = clock_us
         self._unreleased: dict[LeaseKey, int] = {}
         self._trouble = ""
@@ -100,6 +108,7 @@ class SteadyLeaseStore:
         found = [(key, self._table.find(*key, now_us)) for key in leases]
         mine = [lease for _, lease in found if lease is not None]
         try:
+            await self._release_owed()
             await self._shared.restore(mine, now_us)
             await self._shared.beat([key for key, lease in found if lease is None], ttl_s)
         except (RedisUnavailable, RedisRefused) as error:
@@ -110,6 +119,7 @@ class SteadyLeaseStore:
     async def loads(self, offer_ids: Sequence[OfferId]) -> Mapping[OfferId, Load]:
         """Fresh loads; in degraded mode as if every gateway ran what this one does."""
         try:
+            await self._attend()
             loads = await self._shared.loads(offer_ids)
         except (RedisUnavailable, RedisRefused) as error:
             self._lost(error)
@@ -122,13 +132,24 @@ class SteadyLeaseStore:
         await self._shared.close()
 
     async def _heal(self, call: Call) -> None:
+        await self._release_owed(call)
+        now_us = self._clock_us()
+        await self._shared.restore(self._table.live(now_us), now_us, call)
+        self._answered()
+
+    async def _release_owed(self, call: Call | None = None) -> None:
         for key in tuple(self._unreleased):
             offer_id, lease_id = key
             await self._shared.release(lease_id, offer_id, call)
             self._unreleased.pop(key, None)
+
+    async def _attend(self) -> None:
+        """Says now and then that this gateway lives, and learns how many do."""
         now_us = self._clock_us()
-        await self._shared.restore(self._table.live(now_us), now_us, call)
-        self._answered()
+        if now_us >= self._attends_at_us:
+            self._attends_at_us = now_us + ATTEND_US
+            alive = await self._shared.attend(self._gateway_id, ATTEND_TTL_S)
+            self._table.gateways = max(self._gateways_min, alive)
 
     def _owe_release(self, lease: Lease, now_us: int) -> None:
         """Remembers to release a lease in Redis, for as long as it can be alive there."""

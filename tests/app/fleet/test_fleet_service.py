@@ -147,7 +147,7 @@ async def test_one_bad_row_is_told_and_does_not_take_the_fleet_down(database: Da
 )
 async def test_the_database_itself_refuses_rows_that_make_no_sense(database: Database, wrong: dict[str, Any]) -> None:
     await register(database)
-    columns = {**columns_of(B200), "id": "cluster-b200/z", "deployment_id": "z", **wrong}
+    columns: dict[str, Any] = {**columns_of(B200), "id": "cluster-b200/z", "deployment_id": "z", **wrong}
     with pytest.raises(IntegrityError):
         async with database.writing() as session:
             session.add(DeploymentRow(**columns, created_at_us=T0_US, updated_at_us=T0_US))

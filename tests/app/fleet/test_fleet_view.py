@@ -101,6 +101,8 @@ async def test_fresh_loads_are_seen_at_once_and_old_snapshots_stay_as_they_were(
     answer = await scene.lease("l1", in_flight_max=9)
     scene.view.fold(answer.loads)
     assert scene.view.fleet.load(B200.id) == Load(1, 9, 10)
+    scene.view.fold({H100.id: Load(3)})
+    assert scene.view.fleet.load(B200.id) == Load(1, 9, 10)
     assert before.load(B200.id) == Load(0, UNBOUNDED, 0)
     assert scene.view.fleet.offers is before.offers
 

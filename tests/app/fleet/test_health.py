@@ -108,13 +108,14 @@ def test_what_an_operator_took_off_gets_no_new_work(state: State) -> None:
     assert health(deployed(B200, provider_state=state), deployed(H100)).closed(T0_US) == {B200.id}
 
 
-def test_when_most_offers_of_a_model_fail_they_are_tried_all_the_same_but_not_those_taken_off() -> None:
-    fleet = [deployed(spec(f"p{n}")) for n in range(4)] + [deployed(spec("off"), State.DISABLED)]
-    made = health(*fleet)
-    for each in fleet[:3]:
+def test_when_most_working_offers_of_a_model_fail_they_are_tried_all_the_same_but_not_those_taken_off() -> None:
+    working = [deployed(spec(f"p{n}")) for n in range(3)]
+    off = [deployed(spec(f"off{n}"), State.DISABLED) for n in range(3)]
+    made = health(*working, *off)
+    for each in working[:2]:
         for _ in range(5):
             made.failed(each.id, DEAD, T0_US)
-    assert made.closed(T0_US) == {fleet[4].id}
+    assert made.closed(T0_US) == {each.id for each in off}
 
 
 def test_corrections_are_learned_per_offer_and_stay_the_same_object_while_nothing_is_learned() -> None:

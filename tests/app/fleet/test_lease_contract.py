@@ -208,6 +208,15 @@ async def test_requests_per_minute_refill_evenly_and_say_when(bench: Bench) -> N
     assert isinstance(await bench.store.admit(ask("l3", limits=limits)), Leased)
 
 
+async def test_a_clock_that_steps_back_neither_gives_nor_takes(bench: Bench) -> None:
+    limits = Limits(rpm=6, tpm=100, concurrency=9)
+    await bench.store.admit(ask("l1", limits=limits))
+    bench.clock.advance(-3600)
+    answer = await bench.store.admit(ask("l2", limits=limits))
+    assert isinstance(answer, Leased)
+    assert answer.allowance == Allowance(6, 4, 20.0, 100, 100, 0.0)
+
+
 async def test_tokens_per_minute_refill_evenly_and_say_when(bench: Bench) -> None:
     limits = Limits(rpm=600, tpm=6000, concurrency=9)  # a token every 10 ms, a request every 0.1 s
     first = await bench.store.admit(ask("l1", limits=limits, tokens=5000))

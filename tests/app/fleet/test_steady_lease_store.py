@@ -8,7 +8,7 @@ import pytest
 
 from app.fleet.leases import Denied, LeaseCandidate, Leased, LeaseRequest
 from app.fleet.redis_lease_store import RedisLeaseStore
-from app.fleet.redis_pipeline_client import RedisPatience, RedisPipelineClient
+from app.fleet.redis_pipeline_client import RedisPatience, RedisPipelineClient, RedisRefused
 from app.fleet.steady_lease_store import SteadyLeaseStore
 from scheduler.fleet import UNBOUNDED, Load, OfferId
 from tests.app.fleet.lease_benches import PATIENT, FakeClock, RedisServer, connected, eventually
@@ -20,10 +20,10 @@ PATIENCE = RedisPatience(connect_s=0.3, reply_s=0.3, backoff_s_min=0.01, backoff
 
 @contextlib.asynccontextmanager
 async def steady(
-    server: RedisServer, gateways: int = 1, clock: FakeClock | None = None, patience: RedisPatience = PATIENT
+    server: RedisServer, gateways_min: int = 1, clock: FakeClock | None = None, patience: RedisPatience = PATIENT
 ) -> AsyncGenerator[SteadyLeaseStore]:
     client = RedisPipelineClient(server.target, patience)
-    store = SteadyLeaseStore(RedisLeaseStore(client), client, gateways, clock or FakeClock())
+    store = SteadyLeaseStore(RedisLeaseStore(client), client, gateways_min, clock or FakeClock())
     await client.connect()
     try:
         yield store
@@ -73,7 +73,7 @@ async def test_requests_are_admitted_started_and_ended_while_redis_is_dead_and_i
 
 
 async def test_a_gateway_alone_takes_its_share_of_an_offer_and_no_more(mortal_server: RedisServer) -> None:
-    async with steady(mortal_server, gateways=4) as store:
+    async with steady(mortal_server, gateways_min=4) as store:
         assert isinstance(await store.admit(ask("l0", in_flight_max=17)), Leased)
         mortal_server.kill()
         answers = [await store.admit(ask(f"l{n}", in_flight_max=17)) for n in range(1, 8)]
@@ -85,7 +85,7 @@ async def test_a_gateway_alone_takes_its_share_of_an_offer_and_no_more(mortal_se
 
 
 async def test_even_the_smallest_share_is_one_request(mortal_server: RedisServer) -> None:
-    async with steady(mortal_server, gateways=8) as store:
+    async with steady(mortal_server, gateways_min=8) as store:
         mortal_server.kill()
         assert (await store.loads([A]))[A] == Load()
         assert isinstance(await store.admit(ask("l1", in_flight_max=2)), Leased)
@@ -93,7 +93,7 @@ async def test_even_the_smallest_share_is_one_request(mortal_server: RedisServer
 
 
 async def test_what_was_taken_from_a_share_returns_to_redis_with_its_true_tolerance(mortal_server: RedisServer) -> None:
-    async with steady(mortal_server, gateways=4) as store:
+    async with steady(mortal_server, gateways_min=4) as store:
         mortal_server.kill()
         await store.admit(ask("l1", in_flight_max=16))
         mortal_server.start()
@@ -147,12 +147,61 @@ async def test_a_lease_that_expired_here_is_not_given_back_to_redis(mortal_serve
         assert (await load_in_redis(mortal_server)).in_flight == 1
 
 
-async def test_another_gateways_lease_can_be_released_here(mortal_server: RedisServer) -> None:
+async def test_another_gateways_lease_can_be_beaten_and_released_here(mortal_server: RedisServer) -> None:
     async with steady(mortal_server) as one, steady(mortal_server) as two:
-        await one.admit(ask("l1"))
+        await one.admit(ask("l1", ttl_s=0.1))
         await two.beat([("l1", A)], ttl_s=30)
+        await asyncio.sleep(0.15)
+        assert (await load_in_redis(mortal_server)).in_flight == 1
         assert await two.release("l1", A)
+        assert not await two.release("l1", A)
         assert await load_in_redis(mortal_server) == Load(0, UNBOUNDED, 0)
+
+
+async def test_each_of_the_live_gateways_takes_its_share_once_redis_is_lost(
+    mortal_server: RedisServer,
+) -> None:
+    async with steady(mortal_server) as one, steady(mortal_server) as two, steady(mortal_server) as three:
+        for store in (one, two, three):
+            await store.loads([A])
+        mortal_server.kill()
+        leased: list[int] = []
+        for store in (two, three):  # one of the three knows only of itself, for it asked first
+            answers = [await store.admit(ask(f"{id(store)}-{n}", in_flight_max=12)) for n in range(12)]
+            leased.append(sum(isinstance(answer, Leased) for answer in answers))
+        assert leased == [6, 4]
+
+
+async def test_a_gateway_that_is_gone_no_longer_counts(mortal_server: RedisServer) -> None:
+    async with connected(mortal_server.target) as client:
+        clock = FakeClock()
+        shared = RedisLeaseStore(client, virtual_now_us=clock)
+        assert [await shared.attend(name, 15.0) for name in ("a", "b", "a")] == [1, 2, 2]
+        clock.advance(10)
+        assert await shared.attend("a", 15.0) == 2
+        clock.advance(5)
+        assert await shared.attend("a", 15.0) == 1
+
+
+async def test_a_release_that_redis_could_not_take_is_made_up_for_at_the_next_beat(
+    mortal_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with steady(mortal_server) as store:
+        await store.admit(ask("l1"))
+        await store.admit(ask("l2"))
+
+        async def refuse(*_: object) -> bool:
+            raise RedisRefused("READONLY You can't write against a read only replica.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._shared, "release", refuse)
+            assert [await store.release("l1", A) for _ in range(2)] == [True, False]
+            assert store.is_degraded
+        assert not await store.release("l1", A)
+        assert (await load_in_redis(mortal_server)).in_flight == 2
+        await store.beat([("l2", A)], ttl_s=30)
+        assert await load_in_redis(mortal_server) == Load(1, 100, 10)
+        assert not await store.release("l1", A)
 
 
 async def test_a_redis_out_of_memory_degrades_and_heals_on_the_same_connection(mortal_server: RedisServer) -> None:
