@@ -156,7 +156,6 @@ class Life:
         return [
             market.shelf.run(),
             self.view.run(),
-            market.driver.run_ticks(),
             _every(market.settings.heartbeat_s, "heartbeat", self._beat),
             _every(KEY_USES_S, "key_uses", self._write_uses),
             _every(GAUGES_S, "gauges", self.gauges.refresh),
@@ -207,7 +206,8 @@ def named(application: ASGIApp) -> ASGIApp:
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), header]
+                headers = message.get("headers", [])
+                message["headers"] = headers if header in headers else [*headers, header]
             await send(message)
 
         await application(scope, receive, send_named)

@@ -18,9 +18,6 @@ from scheduler.fleet import IDLE, Fleet, Load, OfferId
 from scheduler.jobs import Job, JobId
 from scheduler.placement import Admit, RefusalReason, Refuse, Wait
 
-TICK_S = 0.05
-"""How often waiting jobs are looked at when no release wakes them."""
-
 
 class FleetSource(Protocol):
     """Where the driver sees the fleet, and tells it what it learned."""
@@ -55,6 +52,9 @@ class Driver:
         self._waiting: dict[JobId, asyncio.Future[Admit | Refuse]] = {}
         self._running: dict[str, OfferId] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at_us = 0
+        self._is_waking = False
 
     def arrive(self, job: Job) -> Admit | Wait:
         """Asks where a job may run; pure and cheap.
@@ -63,6 +63,7 @@ class Driver:
             MarketError: it is refused now; nothing was reserved.
         """
         decision = self._dispatcher.on_arrival(job, self._source.fleet, self._clock_us())
+        self._plan_tick()
         if isinstance(decision, Refuse):
             raise refusal(decision)
         if isinstance(decision, Wait):
@@ -129,7 +130,9 @@ class Driver:
                 return self._leased(job, answer, now_us)
             case Denied():
                 self._source.fold(answer.loads)
-                return self._dispatcher.on_denied(job.id, answer.loads, now_us)
+                decision = self._dispatcher.on_denied(job.id, answer.loads, now_us)
+                self._plan_tick()
+                return decision
             case Limited():
                 raise rate_limited(answer.limit, answer.retry_after_s, allowance_headers(answer.allowance))
             case _:
@@ -173,7 +176,15 @@ class Driver:
                 self._source.fold({offer_id: one_less(self._source.fleet.load(offer_id))})
         if self._waiting:
             self._source.fold(await self._leases.loads(offer_ids))
-            self._wake(self._dispatcher.on_released(self._source.fleet, self._clock_us()))
+            if not self._is_waking:
+                self._is_waking = True
+                asyncio.get_running_loop().call_soon(self._look_for_room)
+
+    def _look_for_room(self) -> None:
+        """Places came free; all that did in this turn of the loop are looked at together."""
+        self._is_waking = False
+        self._wake(self._dispatcher.on_released(self._source.fleet, self._clock_us()))
+        self._plan_tick()
 
     def started(self, placement: Placement) -> None:
         """Tells the lease store that the prompt is no longer pending. Returns at once."""
@@ -185,21 +196,27 @@ class Driver:
             if future is not None and not future.done():
                 future.set_result(decision)
 
-    def tick(self) -> None:
-        """Looks at what waits: some may run now, some have become hopeless."""
+    def _plan_tick(self) -> None:
+        """Sets the alarm for the moment at which the dispatcher wants to look again, if any."""
+        now_us = self._clock_us()
+        due_us = self._dispatcher.next_tick_us(now_us)
+        if due_us is None or (self._alarm is not None and self._alarm_at_us <= due_us):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at_us = due_us
+        self._alarm = asyncio.get_running_loop().call_later((due_us - now_us) / US_PER_S, self._tick)
+
+    def _tick(self) -> None:
+        """Time passed: some that wait may run now, some have become hopeless."""
+        self._alarm = None
         self._wake(self._dispatcher.on_tick(self._source.fleet, self._clock_us()))
+        self._plan_tick()
 
     async def beat(self) -> None:
         """Extends the leases of everything that runs here."""
         if self._running:
             await self._leases.beat(tuple(self._running.items()), self._lease_ttl_s)
-
-    async def run_ticks(self) -> None:
-        """Ticks for as long as the process runs."""
-        while True:
-            await asyncio.sleep(TICK_S)
-            if self._waiting:
-                self.tick()
 
     @property
     def in_flight(self) -> int:
@@ -224,6 +241,9 @@ class Driver:
 
     async def close(self) -> None:
         """Waits for what was spawned."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
