@@ -55,45 +55,53 @@ class Answered:
     legs: tuple[Leg, ...] | None = None
 
 
+class Watched:
+    """A simulator that tells what becomes of each request."""
+
+    def __init__(self, simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: dict[str, Answered] = {}
+        self._simulator = simulator
+        self._was: dict[str, Any] = {}
+        for name in ("_understood", "_dispatch", "_first_token", "_finish"):
+            self._was[name] = getattr(simulator, name)
+            monkeypatch.setattr(simulator, name, getattr(self, name))
+        settle = Tally.settle
+
+        def settled(tally: Tally, done: Any, draft: Any) -> None:
+            self.seen[done.job.id].legs = draft.legs
+            settle(tally, done, draft)
+
+        monkeypatch.setattr(Tally, "settle", settled)
+
+    def _understood(self, arrival: Any, now_us: int) -> Any:
+        request = self._was["_understood"](arrival, now_us)
+        if request is not None:
+            self.seen[request.job.id] = Answered(arrival)
+        return request
+
+    def _dispatch(self, command: Any, at_ns: int) -> None:
+        known = self.seen[command.job_id]
+        known.offer_id, known.dispatched_us = command.candidate.offer.id, at_ns // 1_000
+        self._was["_dispatch"](command, at_ns)
+
+    def _first_token(self, request: Any, unit: Any, first_ns: int) -> None:
+        self.seen[request.job.id].token_ns = [first_ns]
+        self._was["_first_token"](request, unit, first_ns)
+
+    def _finish(self, done: Any, unit: Any, at_ns: int) -> None:
+        known = self.seen[self._simulator._requests[done.key].job.id]
+        known.token_ns, known.is_whole = done.token_ns.tolist(), True
+        self._was["_finish"](done, unit, at_ns)
+
+
 def simulated(over: Market, demand: Workload, seed: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, Answered]:
     """Every request of a run, by its id, and what was booked for those that ended in time."""
     simulator = Simulator(over, demand, seed)
-    seen: dict[str, Answered] = {}
-    understand, dispatch, finish, settle = simulator._understood, simulator._dispatch, simulator._finish, Tally.settle
-    start = simulator._first_token
     for learning in ("learn_ttft", "learn_tpot"):  # both sides keep their first forecasts
         monkeypatch.setattr(simulator._plant, learning, lambda *_: None)
-
-    def understood(arrival: Any, now_us: int) -> Any:
-        request = understand(arrival, now_us)
-        if request is not None:
-            seen[request.job.id] = Answered(arrival)
-        return request
-
-    def dispatched(command: Any, at_ns: int) -> None:
-        seen[command.job_id].offer_id = command.candidate.offer.id
-        seen[command.job_id].dispatched_us = at_ns // 1_000
-        dispatch(command, at_ns)
-
-    def started(request: Any, unit: Any, first_ns: int) -> None:
-        seen[request.job.id].token_ns = [first_ns]
-        start(request, unit, first_ns)
-
-    def finished(done: Any, unit: Any, at_ns: int) -> None:
-        known = seen[simulator._requests[done.key].job.id]
-        known.token_ns, known.is_whole = done.token_ns.tolist(), True
-        finish(done, unit, at_ns)
-
-    def settled(tally: Tally, done: Any, draft: Any) -> None:
-        seen[done.job.id].legs = draft.legs
-        settle(tally, done, draft)
-
-    patches = {"_understood": understood, "_dispatch": dispatched, "_first_token": started, "_finish": finished}
-    for name, patch in patches.items():
-        monkeypatch.setattr(simulator, name, patch)
-    monkeypatch.setattr(Tally, "settle", settled)
+    watched = Watched(simulator, monkeypatch)
     simulator.run(DURATION_NS)
-    return seen
+    return watched.seen
 
 
 class Source:
