@@ -33,7 +33,7 @@ def test_a_process_alone_tells_loads_as_if_each_of_its_like_ran_as_much() -> Non
 def test_a_long_lived_lease_does_not_make_the_table_keep_all_that_came_and_went_beside_it() -> None:
     table = LeaseTable()
     table.admit(ask("long", in_flight_max=50), 0)
-    for n in range(20_000):
+    for n in range(5_000):
         table.admit(ask(f"l{n}", in_flight_max=60 + n % 7), 0)
         table.release(f"l{n}", A, 0)
     assert load(table) == Load(1, 50, 7)

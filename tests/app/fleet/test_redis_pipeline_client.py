@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import shutil
+import ssl
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -14,8 +16,8 @@ import hiredis
 import pytest
 
 from app.fleet.redis_pipeline_client import Call, RedisPatience, RedisPipelineClient, RedisRefused, RedisUnavailable
-from app.fleet.redis_target_client import RedisTarget
-from tests.app.fleet.lease_benches import eventually
+from app.fleet.redis_target_client import RedisTarget, redis_target
+from tests.app.fleet.lease_benches import PATIENT, eventually
 
 QUICK = RedisPatience(connect_s=1.0, reply_s=0.12, backoff_s_min=0.005, backoff_s_max=0.02, in_flight_max=8)
 
@@ -172,6 +174,45 @@ async def test_login_and_database_come_before_anything_else(fake: FakeRedis) -> 
     async with connected(target, prepare=prepare) as client:
         await client.call("FIRST")
     assert fake.commands == [[b"AUTH", b"app", b"pw"], [b"SELECT", b"3"], [b"PING"], [b"PREPARE"], [b"FIRST"]]
+
+
+async def test_a_server_over_tcp_serves_as_well() -> None:
+    fake = FakeRedis(Path())
+    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with connected(redis_target(f"redis://127.0.0.1:{port}/2")) as client:
+        assert await client.call("ECHO", "tcp") == b"tcp"
+    assert [b"SELECT", b"2"] in fake.commands
+    server.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of localhost that nobody signed; its key lies beside it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("makes its certificate with openssl, which is not on PATH")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate
+
+
+@pytest.mark.slow
+async def test_tls_is_spoken_and_the_servers_certificate_checked(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    fake = FakeRedis(Path())
+    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, ssl=context)
+    url = f"rediss://localhost:{server.sockets[0].getsockname()[1]}"
+    for trusted in (f"{url}?ssl_ca_certs={certificate}", f"{url}?ssl_cert_reqs=none"):
+        async with connected(redis_target(trusted), PATIENT) as client:
+            assert await client.call("ECHO", "secret") == b"secret"
+    with pytest.raises(RedisUnavailable, match="certificate verify failed"):
+        await RedisPipelineClient(redis_target(url), PATIENT).connect()
+    with pytest.raises(RedisUnavailable, match="No such file"):
+        await RedisPipelineClient(redis_target(f"{url}?ssl_ca_certs=/nonexistent.pem"), PATIENT).connect()
+    server.close()
 
 
 async def test_a_refused_login_is_told_and_leaves_nothing_behind(fake: FakeRedis) -> None:
