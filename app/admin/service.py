@@ -3,13 +3,15 @@
 from typing import Any
 
 from app.admin.desk import Desk
-from app.audit.service import Actor, Change, record
+from app.audit.models import AuditEvent
+from app.audit.service import Actor, Change, record, record_values
 from app.fleet.models import ProviderAccount
 from app.fleet.service import StateChange, change_provider_state
 from app.identity import service as identity
 from app.identity.credentials import Minted
 from app.identity.models import ApiKey, Customer
 from app.identity.service import OwnLimits
+from app.ledger.holds import PreparedRow
 from app.ledger.operations import Transfer
 from pricing.money import NanoUsd, format_usd
 
@@ -80,21 +82,13 @@ async def revoke_key(desk: Desk, actor: Actor, key_id: str, reason: str) -> ApiK
 async def grant_credit(
     desk: Desk, actor: Actor, customer_id: str, amount: NanoUsd, *, reason: str, idem: str
 ) -> Transfer:
-    """Gives a customer credit, once per ``idem``.
-
-    The ledger commits on its own, so the intent is recorded before it and the deed after it: whatever happens between,
-    the log has the one and the journal the other.
-    """
-    words = {"amount_usd": format_usd(amount), "idempotency_key": idem}
-    subject = f"customer:{customer_id}"
-    async with desk.database.writing() as session:
+    """Gives a customer credit, once per ``idem``; the ledger writes its record in the grant's own transaction."""
+    async with desk.database.reading() as session:
         await identity.customer_by_id(session, customer_id)
-        await record(session, actor, Change("credit.asked", subject, after=words, reason=reason), desk.now_us())
-    transfer = await desk.ledger.grant(customer_id, amount, reason, idem)
-    async with desk.database.writing() as session:
-        done = {**words, "transaction": transfer.txn_id}
-        await record(session, actor, Change("credit.granted", subject, after=done, reason=reason), desk.now_us())
-    return transfer
+    after = {"amount_usd": format_usd(amount), "idempotency_key": idem}
+    change = Change("credit.granted", f"customer:{customer_id}", after=after, reason=reason)
+    row = PreparedRow(AuditEvent.__tablename__, record_values(actor, change, desk.now_us()))
+    return await desk.ledger.grant(customer_id, amount, reason, idem, rows=(row,))
 
 
 def _limits(owner: Customer | ApiKey) -> dict[str, Any]:

@@ -66,23 +66,28 @@ class AuditFilter:
 
 async def record(session: AsyncSession, actor: Actor, change: Change, at_us: int) -> AuditEvent:
     """Adds a record to the caller's transaction."""
-    row = AuditEvent(
-        id=time_ordered_id("aud", at_us, secrets.token_bytes(ENTROPY_BYTES)),
-        at_us=at_us,
-        actor_kind=actor.kind,
-        actor_id=actor.id,
-        actor_name=actor.name,
-        action=change.action,
-        subject=change.subject,
-        before=dict(change.before),
-        after=dict(change.after),
-        reason=change.reason[:1000],
-        ip=actor.ip[:64],
-        request_id=actor.request_id[:64],
-    )
+    row = AuditEvent(**record_values(actor, change, at_us))
     session.add(row)
     await session.flush()
     return row
+
+
+def record_values(actor: Actor, change: Change, at_us: int) -> dict[str, Any]:
+    """A record's columns, for a room whose transaction is not a session's (the ledger's group commit)."""
+    return {
+        "id": time_ordered_id("aud", at_us, secrets.token_bytes(ENTROPY_BYTES)),
+        "at_us": at_us,
+        "actor_kind": actor.kind,
+        "actor_id": actor.id,
+        "actor_name": actor.name,
+        "action": change.action,
+        "subject": change.subject,
+        "before": dict(change.before),
+        "after": dict(change.after),
+        "reason": change.reason[:1000],
+        "ip": actor.ip[:64],
+        "request_id": actor.request_id[:64],
+    }
 
 
 async def audit_page(session: AsyncSession, wanted: AuditFilter, rows_max: int) -> Sequence[AuditEvent]:

@@ -67,10 +67,9 @@ def tokens(number: int) -> str:
     """
     for power, unit in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k")):
         if number >= power:
-            scaled = Decimal(number) / power
-            places = max(0, 2 - scaled.adjusted())
-            rounded = scaled.quantize(Decimal(1).scaleb(-places), ROUND_DOWN)
-            return f"{rounded:,} {unit}"
+            places = max(0, 3 - len(str(number // power)))
+            whole, part = divmod(number * 10**places // power, 10**places)
+            return f"{whole:,}.{part:0{places}} {unit}" if places else f"{whole:,} {unit}"
     return str(number)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.ledger.holds import Hold, HoldRequest, Settlement
+from app.ledger.holds import Hold, HoldRequest, PreparedRow, Settlement
 from pricing.money import NanoUsd
 
 
@@ -55,13 +55,18 @@ class SweepHolds:
 
 @dataclass(frozen=True, slots=True)
 class GrantCredit:
-    """Give a customer credit once per ``idem``. Answers a :class:`Transfer`."""
+    """Give a customer credit once per ``idem``. Answers a :class:`Transfer`.
+
+    Attributes:
+        rows: of other rooms' tables, written with the grant and, like it, once.
+    """
 
     customer_id: str
     amount: int
     reason: str
     idem: str
     at_us: int
+    rows: tuple[PreparedRow, ...] = ()
 
 
 Operation = PlaceHold | ExtendHold | SettleHold | VoidHold | BeatHolds | SweepHolds | GrantCredit

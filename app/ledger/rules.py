@@ -199,6 +199,7 @@ def _grant(grant: GrantCredit, sheet: Sheet) -> Transfer | Refusal:
         return _overflow(draft)
     txn_id = sheet.book(draft)
     sheet.accounts[chart.wallet(grant.customer_id)].settle_overdue(may_rise=False)
+    sheet.rows.extend(grant.rows)
     transfer = Transfer(
         txn_id, draft.idem, draft.kind.value, grant.customer_id, NanoUsd(grant.amount), ZERO, draft.booked_at_us
     )

@@ -6,7 +6,7 @@ from typing import TypeVar
 from app.clock import now_us
 from app.errors import NO_RETRY, MarketError
 from app.ledger import repository
-from app.ledger.holds import Balance, Hold, HoldRequest, Settlement
+from app.ledger.holds import Balance, Hold, HoldRequest, PreparedRow, Settlement
 from app.ledger.operations import (
     BeatHolds,
     Conflict,
@@ -137,7 +137,9 @@ class Ledger:
         async with self._writer.database.reading() as session:
             return await repository.balance(session, customer_id)
 
-    async def grant(self, customer_id: str, amount: int, reason: str, idem: str) -> Transfer:
+    async def grant(
+        self, customer_id: str, amount: int, reason: str, idem: str, *, rows: tuple[PreparedRow, ...] = ()
+    ) -> Transfer:
         """Gives a customer credit, once per ``idem``; a duplicate answers the first transfer.
 
         Args:
@@ -145,12 +147,15 @@ class Ledger:
             amount: nano-USD, above zero.
             reason: why, for the journal.
             idem: the caller's idempotency key.
+            rows: written in the grant's own transaction, and not again for a duplicate; the audit record, for example.
 
         Raises:
             IdempotencyKeyReused: the key was used for another customer or amount.
         """
         _check_grant(amount, reason, idem)
-        return await self._ask(GrantCredit(customer_id, amount, reason, idem, self._clock_us()), Transfer)
+        for row in rows:
+            check_row(row)
+        return await self._ask(GrantCredit(customer_id, amount, reason, idem, self._clock_us(), rows), Transfer)
 
     async def _ask(self, operation: Operation, kind: type[T]) -> T:
         outcome = await self._writer.submit(operation)
