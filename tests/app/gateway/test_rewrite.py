@@ -67,9 +67,57 @@ def test_each_event_of_one_read_is_rewritten() -> None:
     assert b"chatcmpl-abc" not in out
 
 
-def test_a_backend_without_ids_passes_as_it_is() -> None:
-    raw = b'data: {"choices":[]}\n\n'
-    assert Rewriter("gen_1", "m", "default").events(raw, "", "") == raw
+def parsed(events: bytes) -> list[dict[str, Any]]:
+    return [json.loads(block.removeprefix(b"data: ")) for block in events.split(b"\n\n") if block]
+
+
+def test_a_backend_without_id_or_model_gets_ours_all_the_same() -> None:
+    raw = b'data: {"choices":[]}\n\ndata: {"id":null,"choices":[1]}\n\n'
+    ours = {"id": "gen_1", "model": "m", "service_tier": "default"}
+    assert parsed(Rewriter("gen_1", "m", "default").events(raw, "", "")) == [
+        {**ours, "choices": []},
+        {**ours, "choices": [1]},
+    ]
+
+
+def test_a_backend_that_changes_its_spelling_in_mid_answer_is_still_rewritten() -> None:
+    rewriter = Rewriter("gen_1", "public-m", "default")
+    for spaced in (True, False, True):
+        assert rewritten(event("a", spaced=spaced), rewriter)["id"] == "gen_1"
+    mixed = rewriter.events(event("a", spaced=True) + event("b"), "chatcmpl-abc", "backend/m")
+    assert [(each["id"], each["model"]) for each in parsed(mixed)] == [("gen_1", "public-m")] * 2
+
+
+def test_a_backends_own_tier_at_the_end_of_the_event_gives_way_too() -> None:
+    raw = b'data: {"id":"chatcmpl-abc","model":"backend/m","choices":[],"service_tier":"default"}\n\n'
+    assert rewritten(raw)["service_tier"] == "priority"
+
+
+def test_comments_and_event_names_are_dropped_where_events_are_read_one_by_one() -> None:
+    raw = b': ping\n\nevent: message\ndata: {"choices":[]}\n\n'
+    assert len(parsed(Rewriter("gen_1", "m", "default").events(raw, "", ""))) == 1
+
+
+def test_every_chunk_says_that_usage_is_yet_to_come_where_it_was_asked_for() -> None:
+    rewriter = Rewriter("gen_1", "public-m", "default", wants_usage=True)
+    said = rewriter.events(event("a") + event("b"), "chatcmpl-abc", "backend/m")
+    already = rewriter.events(event("c", usage=None), "chatcmpl-abc", "backend/m")
+    nameless = rewriter.events(b'data: {"choices":[]}\n\n', "", "")
+    assert [each["usage"] for each in parsed(said + already + nameless)] == [None] * 4
+    assert already.count(b'"usage"') == 1
+    assert "usage" not in rewritten(event("a"))
+
+
+def test_half_an_emoji_passes_as_it_came() -> None:
+    body = b'{"id":"x","choices":[{"message":{"content":"\\ud83d"}}]}'
+    out = json.loads(Rewriter("gen_1", "m", "flex").body(body, {}))
+    assert (out["id"], out["choices"][0]["message"]["content"]) == ("gen_1", "\ud83d")
+
+
+def test_reasoning_beyond_what_is_billed_is_not_shown() -> None:
+    ladder = Ladder((Rung(Tier.BULK, Slo(1_000, 0), Rates(*(Rate(1_000),) * 4)),))
+    charge = rate(ladder, Usage(output=2), grade(Timeline((1,), (2,), (0,)), ladder))
+    assert usage_body(Usage(output=2), charge, 7, {})["completion_tokens_details"] == {"reasoning_tokens": 2}
 
 
 def test_a_whole_body_keeps_what_the_backend_added() -> None:
