@@ -20,6 +20,10 @@ from scheduler.placement import Candidate
 EXTEND_AHEAD_TOKENS = 128
 BYTES_PER_TOKEN_DENSE = 3
 """Text rarely packs more than a token into so many bytes; used only to extend a hold early enough."""
+BYTES_PER_TOKEN_SPARSE = 8
+"""Text rarely spends more bytes on a token; used only to stop a backend that sends many tokens at once."""
+OVERRUN_TOKENS = 16
+"""So far may events, which are counted as tokens, run past the limit before a backend is thought not to heed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +89,11 @@ class Reserve:
     tokens_max: int
     is_refused: bool = False
 
-    def wants_more(self, delivery: Delivery) -> bool:
+    def wants_more(self, tokens_likely: int) -> bool:
         """True when the answer comes near the end of what is held and more may be asked for."""
         if self.is_refused or self.tokens >= self.tokens_max:
             return False
-        dense = delivery.content_bytes // BYTES_PER_TOKEN_DENSE
-        return max(delivery.tokens_counted, dense) + EXTEND_AHEAD_TOKENS > self.tokens
-
-    def is_exhausted(self, delivery: Delivery) -> bool:
-        """True when the answer has used all that is held, and no more is to be had."""
-        return self.is_refused and delivery.tokens_counted >= self.tokens
+        return tokens_likely + EXTEND_AHEAD_TOKENS > self.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +138,26 @@ class Answer:
         self.usage = self.finish_reason = None
         self.hidden_tokens = 0
         self.pending.clear()
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens so far, hardly ever above the truth; with the hidden ones once the backend has counted them."""
+        counted = self.delivery.tokens_counted if self.usage is None else self.usage.output
+        return max(counted, self.delivery.content_bytes // BYTES_PER_TOKEN_SPARSE)
+
+    @property
+    def tokens_likely(self) -> int:
+        """Output tokens so far, hardly ever below the truth."""
+        return max(self.tokens, self.delivery.content_bytes // BYTES_PER_TOKEN_DENSE)
+
+    @property
+    def is_spent(self) -> bool:
+        """True when no further token is covered: the wallet has no more, or the backend does not heed the limit."""
+        if self.finish_reason is not None:
+            return False
+        if self.reserve.is_refused:
+            return self.tokens >= self.reserve.tokens
+        return self.delivery.tokens_counted > self.reserve.tokens_max + OVERRUN_TOKENS
 
     @property
     def reported(self) -> Reported:

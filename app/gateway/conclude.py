@@ -4,9 +4,8 @@ import msgspec
 
 from app.clock import US_PER_S, now_us
 from app.errors import MarketError
-from app.gateway import errors
-from app.gateway.answer import Answer, Ended, Placement
-from app.gateway.driver import allowance_headers
+from app.gateway.answer import Answer, Ended
+from app.gateway.errors import failure_answer
 from app.gateway.market import Market
 from app.gateway.relay import Relay
 from app.gateway.rewrite import error_event, usage_body
@@ -16,48 +15,23 @@ from app.metering.meter import Metered
 from app.metering.models import UsageEvent
 from app.metering.receipt import receipt
 from pricing.rating import Ending
-from providers.errors import (
-    ProviderCredentialRejected,
-    ProviderError,
-    ProviderOverloaded,
-    ProviderRejectedRequest,
-    ProviderTimeout,
-)
 
 JSON_HEADERS: Headers = ((b"content-type", b"application/json"),)
 US_PER_MS = 1_000
 
 
-def answer_headers(placement: Placement, request_id: str) -> Headers:
-    """What every answer says in its headers: ids, the tier served, what is left of the limits."""
-    named = {
-        "x-request-id": request_id,
-        "x-generation-id": request_id,
-        "x-tier": placement.tier.value,
-        "x-provider": placement.offer.provider_id,
-        **allowance_headers(placement.allowance),
-    }
-    return [(name.encode(), value.encode()) for name, value in named.items()]
-
-
 async def conclude(relay: Relay, ended: Ended, metered: Metered) -> None:
-    """Ends an exchange whose answer is settled.
-
-    Raises:
-        MarketError: the provider failed before the customer saw anything.
-    """
+    """Ends an exchange whose answer is settled."""
     exchange, answer = relay.exchange, relay.answer
     if ended.ending is Ending.HANGUP:
         return
     if ended.error is not None:
         failure = failure_answer(ended.error, is_started=exchange.is_started)
-        if not exchange.is_started:
-            raise failure
-        await exchange.finish(error_event(failure.openai_body()))
+        await refuse(exchange, relay.head.request_id, failure)
     elif answer.ask.order.is_stream:
         await exchange.finish(_closing(relay, ended, metered))
     else:
-        headers = [*JSON_HEADERS, *answer_headers(answer.placement, relay.head.request_id)]
+        headers = [*JSON_HEADERS, *relay.headers]
         await exchange.answer(200, headers, relay.rewriter.body(answer.body, _usage(answer, ended, metered)))
 
 
@@ -98,19 +72,6 @@ async def refuse(exchange: Exchange, request_id: str, error: MarketError) -> Non
     named = {"x-request-id": request_id, **error.headers()}
     headers = [*JSON_HEADERS, *((name.encode(), value.encode("latin-1", "replace")) for name, value in named.items())]
     await exchange.answer(error.status, headers, msgspec.json.encode(error.openai_body()))
-
-
-def failure_answer(error: ProviderError, *, is_started: bool) -> MarketError:
-    """What a customer is told when a provider failed them."""
-    if isinstance(error, ProviderRejectedRequest) and not is_started:
-        return errors.provider_rejected(error.detail, error.status or 400)
-    if isinstance(error, ProviderOverloaded) and not is_started:
-        return errors.provider_overloaded(error.retry_after_s)
-    if isinstance(error, ProviderCredentialRejected):  # our own affair: what it said is in the log, not in the answer
-        return errors.provider_failed("it does not take our requests at the moment", 502, is_started=is_started)
-    if isinstance(error, ProviderTimeout):
-        return errors.provider_failed(error.detail, 504, is_started=is_started)
-    return errors.provider_failed(error.detail, 502, is_started=is_started)
 
 
 def _closing(relay: Relay, ended: Ended, metered: Metered) -> bytes:

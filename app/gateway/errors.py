@@ -5,6 +5,13 @@ from collections.abc import Iterable
 from app.errors import NO_RETRY, MarketError, Retry
 from app.gateway.tiers import WORD_OF_TIER
 from pricing.slo import Tier
+from providers.errors import (
+    ProviderCredentialRejected,
+    ProviderError,
+    ProviderOverloaded,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+)
 
 GATEWAY_TIMEOUT = 504
 
@@ -105,6 +112,19 @@ def no_provider(explanation: str, *, worth_retrying: bool) -> MarketError:
         type="service_unavailable_error",
         retry=Retry(should_retry=worth_retrying, after_s=2.0 if worth_retrying else None),
     )
+
+
+def failure_answer(error: ProviderError, *, is_started: bool) -> MarketError:
+    """What a customer is told when a provider failed them."""
+    if isinstance(error, ProviderRejectedRequest) and not is_started:
+        return provider_rejected(error.detail, error.status or 400)
+    if isinstance(error, ProviderOverloaded) and not is_started:
+        return provider_overloaded(error.retry_after_s)
+    if isinstance(error, ProviderCredentialRejected):  # our own affair: what it said is in the log, not in the answer
+        return provider_failed("it does not take our requests at the moment", 502, is_started=is_started)
+    if isinstance(error, ProviderTimeout):
+        return provider_failed(error.detail, 504, is_started=is_started)
+    return provider_failed(error.detail, 502, is_started=is_started)
 
 
 def provider_failed(detail: str, status: int = 502, *, is_started: bool = False) -> MarketError:

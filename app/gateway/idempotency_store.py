@@ -101,7 +101,7 @@ async def _resolve(session: AsyncSession, wanted: IdempotencyKeyRow) -> Replay |
             "idempotency_key_reused",
         )
     event = await session.get(UsageEvent, found.request_id)
-    if event is not None and Ending(event.ending).is_billable:
+    if event is not None and _is_answered(event):
         session.expunge(event)
         return Replay(event)
     hold = await session.get(HoldRow, found.request_id)
@@ -112,6 +112,12 @@ async def _resolve(session: AsyncSession, wanted: IdempotencyKeyRow) -> Replay |
     found.request_id, found.claimed_at_us = wanted.request_id, wanted.claimed_at_us
     session.add(found)
     return None
+
+
+def _is_answered(event: UsageEvent) -> bool:
+    """Whether the customer has something of it: a finished answer, or the tokens until they hung up."""
+    ending = Ending(event.ending)
+    return ending.is_billable and (ending is not Ending.HANGUP or event.tokens_output > 0)
 
 
 def _in_progress(key: str) -> MarketError:

@@ -2,6 +2,7 @@
 
 from app.errors import MarketError
 from app.gateway.answer import Answer, Ended
+from app.gateway.errors import failure_answer
 from app.gateway.usage_row import is_attained, tpot_us
 from app.metering.meter import Metered
 from app.telemetry import Finished, Metrics
@@ -10,7 +11,7 @@ from pricing.slo import US_PER_S, Tier
 
 STATUS_OK = 200
 STATUS_CLIENT_CLOSED = 499
-STATUS_BAD_GATEWAY = 502
+STATUS_OURS = 500
 
 
 class Meters:
@@ -44,7 +45,7 @@ class Meters:
                 tier=answer.ask.order.tier.value,
                 model=order.model,
                 provider=placement.offer.provider_id,
-                status=_status(ended),
+                status=_status(answer, ended),
                 e2e_s=metered.ended_us / US_PER_S,
                 ttft_s=None if first_us is None else first_us / US_PER_S,
                 tpot_s=None if pace_us is None else pace_us / US_PER_S,
@@ -59,7 +60,11 @@ class Meters:
         )
 
 
-def _status(ended: Ended) -> int:
+def _status(answer: Answer, ended: Ended) -> int:
+    """The HTTP status that the customer saw."""
     if ended.ending is Ending.HANGUP:
         return STATUS_CLIENT_CLOSED
-    return STATUS_OK if ended.error is None else STATUS_BAD_GATEWAY
+    is_started = answer.ask.order.is_stream and answer.delivery.first_token_us is not None
+    if ended.error is not None:
+        return STATUS_OK if is_started else failure_answer(ended.error, is_started=False).status
+    return STATUS_OK if ended.ending.is_billable or is_started else STATUS_OURS

@@ -5,17 +5,17 @@ to know. The delivery clock is never reset.
 """
 
 from contextlib import aclosing
-from dataclasses import dataclass
-
-import msgspec
+from dataclasses import dataclass, field, replace
 
 from app.clock import monotonic_ns
 from app.errors import MarketError
 from app.gateway.answer import Admission, Answer, Ended, Reserve, is_first_content, without
+from app.gateway.driver import allowance_headers
 from app.gateway.head import Head
 from app.gateway.market import Market
 from app.gateway.rewrite import Rewriter
 from app.gateway.sse import STREAM_HEADERS, Exchange, Headers
+from app.gateway.tiers import WORD_OF_TIER
 from app.gateway.usage_row import held_amount
 from pricing.money import NanoUsd
 from pricing.rating import Ending
@@ -29,7 +29,7 @@ PACE_TOKENS_MIN = 8
 
 
 class HoldExhausted(Exception):
-    """The wallet covers no further token; the answer ends cleanly."""
+    """What is held, or may be, covers no further token; the answer ends cleanly."""
 
 
 @dataclass(slots=True)
@@ -40,9 +40,24 @@ class Relay:
     head: Head
     exchange: Exchange
     market: Market
-    rewriter: Rewriter
-    headers: Headers
+    rewriter: Rewriter = field(init=False)
     pace_due_ns: int = 0
+
+    def __post_init__(self) -> None:
+        self.rewriter = self._rewriter()
+
+    @property
+    def headers(self) -> Headers:
+        """What every answer says in its headers: ids, who serves it at which tier, what is left of the limits."""
+        placement, request_id = self.answer.placement, self.head.request_id
+        named = {
+            "x-request-id": request_id,
+            "x-generation-id": request_id,
+            "x-tier": placement.tier.value,
+            "x-provider": placement.offer.provider_id,
+            **allowance_headers(placement.allowance),
+        }
+        return [(name.encode(), value.encode()) for name, value in named.items()]
 
     async def run(self) -> Ended:
         """Streams the answer, trying other offers while the customer has seen nothing; a failure is a value."""
@@ -68,12 +83,13 @@ class Relay:
         return None
 
     def _request(self) -> CompletionRequest:
-        ask = self.answer.ask
-        limit = msgspec.Raw(str(ask.quote.output_bound).encode())
+        ask, order = self.answer.ask, self.answer.ask.order
+        # Without a limit of the customer's the backend knows best what its context leaves: ours is only predicted.
+        limits = {} if order.output_tokens_max is None else {order.limit_field: ask.quote.output_bound}
         return CompletionRequest(
             id=ask.job.id,
-            fields={**ask.order.fields, ask.order.limit_field: limit},
-            is_stream=ask.order.is_stream,
+            fields={**order.fields, **limits},
+            is_stream=order.is_stream,
             timeouts=self.market.timeouts,
         )
 
@@ -89,13 +105,17 @@ class Relay:
             answer.pending.append(chunk)
             if is_first_content(chunk):
                 await self._commit()
-        if answer.reserve.wants_more(answer.delivery) or answer.reserve.is_refused:
+        if answer.reserve.wants_more(answer.tokens_likely):
             await self._extend()
+        if answer.is_spent:
+            answer.finish_reason = "length"
+            raise HoldExhausted
 
     async def _commit(self) -> None:
         """The first content is here: from now on this offer's answer is the answer."""
-        await self.exchange.start(200, [*STREAM_HEADERS, *self.headers])
         self._note_first_token()
+        refused_ns = await self.exchange.start(200, [*STREAM_HEADERS, *self.headers])
+        self.answer.delivery.excuse(refused_ns)
         for chunk in self.answer.pending:
             await self._hand_over(chunk)
         self.answer.pending.clear()
@@ -136,7 +156,7 @@ class Relay:
     async def _extend(self) -> None:
         """Holds further steps of output; when the wallet covers no more, the answer ends with what it has."""
         answer = self.answer
-        while answer.reserve.wants_more(answer.delivery):
+        while answer.reserve.wants_more(answer.tokens_likely):
             reserve = answer.reserve
             tokens = min(reserve.tokens + self.market.settings.hold_step_tokens, reserve.tokens_max)
             grown = Reserve(tokens, reserve.tokens_max)
@@ -145,9 +165,6 @@ class Relay:
                 answer.reserve = grown
             else:
                 reserve.is_refused = True
-        if answer.reserve.is_exhausted(answer.delivery):
-            answer.finish_reason = "length"
-            raise HoldExhausted
 
     def _may_try_again(self, failure: ProviderError) -> bool:
         is_within = self.answer.attempts < self.market.settings.attempts_max
@@ -161,11 +178,18 @@ class Relay:
         job = without(answer.placement.job, answer.placement.offer.id)
         answer.begin_again()
         try:
-            answer.placement = await driver.lease(driver.arrive(job), Admission(None, 0))
+            placement = await driver.lease(driver.arrive(job), Admission(None, 0))
         except MarketError:
             return False
+        answer.placement = replace(placement, allowance=answer.placement.allowance)
         answer.attempts += 1
+        self.rewriter = self._rewriter()
         return True
+
+    def _rewriter(self) -> Rewriter:
+        order = self.answer.ask.order
+        word = WORD_OF_TIER[self.answer.placement.tier]
+        return Rewriter(self.head.request_id, order.model, word, wants_usage=order.wants_usage)
 
 
 def _ending_of(failure: ProviderError) -> Ending:

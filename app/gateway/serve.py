@@ -14,14 +14,12 @@ from app.errors import MarketError
 from app.gateway import errors
 from app.gateway.answer import Admission, Answer, Ask, Ended, Placement, Reserve
 from app.gateway.ask import Sighting, price_ask
-from app.gateway.conclude import answer_headers, conclude, conclude_again, refuse
+from app.gateway.conclude import conclude, conclude_again, refuse
 from app.gateway.head import Head
 from app.gateway.idempotency_store import Claim
 from app.gateway.market import Market
 from app.gateway.relay import Relay
-from app.gateway.rewrite import Rewriter
 from app.gateway.sse import Exchange, HangUp
-from app.gateway.tiers import WORD_OF_TIER
 from app.gateway.usage_row import held_amount, tpot_us, usage_row
 from app.gateway.wire import Order, read_order
 from app.identity.caller import Caller
@@ -50,7 +48,7 @@ async def serve(exchange: Exchange, head: Head, market: Market) -> None:
     try:
         received = await admit(exchange, head, market)
         if head.idempotency_key is None:
-            await fulfil(received, head, exchange, market)
+            await deliver(await begin(received, head, exchange, market), head, exchange, market)
         else:
             await fulfil_once(received, head.idempotency_key, head, exchange, market)
     except MarketError as error:
@@ -94,34 +92,42 @@ async def price(order: Order, caller: Caller, head: Head, market: Market) -> Ask
 
 
 async def fulfil_once(received: Received, key: str, head: Head, exchange: Exchange, market: Market) -> None:
-    """Fulfils a request that may be sent again: the second time it runs and bills nothing, and answers the receipt."""
+    """Fulfils a request that may be sent again: the second time it runs and bills nothing, and answers the receipt.
+
+    A request that got no place gives its key back. One that did is settled, and its settlement says what the key
+    stands for.
+    """
     claim = Claim(received.caller.customer_id, key, head.request_id)
     replay = await market.idempotency.claim(claim, received.body, now_us())
     if replay is not None:
         await conclude_again(exchange, head.request_id, replay.event, market)
         return
     try:
-        await fulfil(received, head, exchange, market)
+        answer = await begin(received, head, exchange, market)
     except MarketError:
         await market.idempotency.drop(claim)  # before the refusal is told: trying again must find the key free
         raise
     except BaseException:
         market.driver.spawn(market.idempotency.drop(claim))
         raise
+    await deliver(answer, head, exchange, market)
 
 
-async def fulfil(received: Received, head: Head, exchange: Exchange, market: Market) -> None:
-    """Prices, places, holds, leases, streams, settles and concludes a request."""
+async def begin(received: Received, head: Head, exchange: Exchange, market: Market) -> Answer:
+    """Prices, places, holds and leases a request; nothing is left of one that is refused."""
     ask = await price(read_order(received.body), received.caller, head, market)
     exchange.watch()
     decision = market.driver.arrive(ask.job)
     reserve = reserve_for(ask, market.settings.hold_step_tokens)
     admitted_at_us = now_us()
     placement = await secure(ask, decision, reserve, market)
-    market.meters.began(ask.order.tier)
-    answer = Answer(ask, placement, Delivery(is_streamed=ask.order.is_stream), reserve, admitted_at_us)
-    rewriter = Rewriter(head.request_id, ask.order.model, WORD_OF_TIER[placement.tier])
-    relay = Relay(answer, head, exchange, market, rewriter, answer_headers(placement, head.request_id))
+    return Answer(ask, placement, Delivery(is_streamed=ask.order.is_stream), reserve, admitted_at_us)
+
+
+async def deliver(answer: Answer, head: Head, exchange: Exchange, market: Market) -> None:
+    """Streams, meters, settles and concludes an answer that has its place."""
+    market.meters.began(answer.ask.order.tier)
+    relay = Relay(answer, head, exchange, market)
     ended = Ended(Ending.CRASH)
     try:
         ended = await until_hang_up(relay, exchange)
@@ -230,13 +236,14 @@ def learn(answer: Answer, ended: Ended, metered: Metered, market: Market) -> Non
         market.lengths.observe(
             ask.caller.customer_id, ask.order.model, ask.order.prompt_bytes, usage.input_total, usage.output
         )
-    if ended.error is None:
+    first_us = answer.delivery.first_token_us
+    if ended.error is None and (first_us is not None or answer.finish_reason is not None):
         pace_us = tpot_us(metered, is_stream=ask.order.is_stream)
         market.supply.succeeded(
             placement.offer.id,
             placement.tier,
             placement.candidate.tpot_us,
             pace_us,
-            since_us=ask.job.requested_at_us + (answer.delivery.first_token_us or 0),
+            since_us=ask.job.requested_at_us + (first_us or 0),
         )
     market.meters.settled(answer, ended, metered)

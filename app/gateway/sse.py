@@ -104,10 +104,14 @@ class Exchange:
             pass
         self._hang_up()
 
-    async def start(self, status: int, headers: Headers) -> None:
-        """Sends the status line and headers."""
+    async def start(self, status: int, headers: Headers) -> int:
+        """Sends the status line and headers.
+
+        Returns:
+            ns for which the transport refused them; as :meth:`write`.
+        """
         self.is_started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        return await self._hand_over({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> int:
         """Hands bytes to the transport.
@@ -117,13 +121,14 @@ class Exchange:
         """
         if not data:
             return 0
-        return await _Refusable(
-            self._send({"type": "http.response.body", "body": data, "more_body": True}), self._on_stall
-        )
+        return await self._hand_over({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:
         """Hands over the last bytes and ends the answer."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        await self._hand_over({"type": "http.response.body", "body": data, "more_body": False})
+
+    def _hand_over(self, message: Any) -> "_Refusable":
+        return _Refusable(self._send(message), self._on_stall)
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Sends a whole answer at once."""

@@ -8,7 +8,9 @@ from app.ledger.holds import PreparedRow
 from app.metering import timeline_codec
 from app.metering.meter import Metered
 from pricing.money import NanoUsd
-from pricing.rating import ChargeLine, Ending, ceiling
+from pricing.rating import ChargeLine, ceiling
+
+FINISH_REASON_CHARS_MAX = 100
 
 
 def usage_row(answer: Answer, ended: Ended, metered: Metered, *, finished_at_us: int, is_emulated: bool) -> PreparedRow:
@@ -31,10 +33,15 @@ def held_amount(ask: Ask, reserve: Reserve) -> NanoUsd:
 
 
 def is_attained(answer: Answer, ended: Ended, metered: Metered) -> bool:
-    """True when the promise was kept: every token good, or the customer left before one was due."""
-    if ended.ending is Ending.HANGUP and not metered.grade.tokens:
+    """True when the promise was kept: every token good, or none at all and over before one was due."""
+    if ended.ending.is_billable and not metered.grade.tokens:
         return metered.ended_us <= answer.ask.ladder.served.slo.ttft_us
     return metered.grade.attained and ended.ending.is_billable
+
+
+def storable(finish_reason: str) -> str:
+    """A backend's word as any database keeps it: not too long, without NUL and half characters."""
+    return finish_reason.replace("\0", "").encode("utf-8", "replace").decode()[:FINISH_REASON_CHARS_MAX]
 
 
 def tpot_us(metered: Metered, *, is_stream: bool) -> float | None:
@@ -80,7 +87,7 @@ def _when(answer: Answer, finished_at_us: int) -> dict[str, Any]:
 def _how(answer: Answer, ended: Ended, metered: Metered) -> dict[str, Any]:
     return {
         "ending": ended.ending.value,
-        "finish_reason": (answer.finish_reason or "") if ended.ending.is_billable else "error",
+        "finish_reason": storable(answer.finish_reason or "") if ended.ending.is_billable else "error",
         "late_cause": metered.late_cause.value,
         "tokens_good": metered.grade.tokens_good,
         "is_attained": is_attained(answer, ended, metered),

@@ -19,11 +19,23 @@ MODEL_CHARS_MAX = 256
 STAYS_HERE = frozenset(
     {
         "model", "stream", "stream_options", "service_tier", "n",
-        "max_tokens", "max_completion_tokens",
+        "max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "n_predict", "num_predict",
+        "best_of", "use_beam_search",
         "provider", "models", "store", "metadata", "user", "safety_identifier",
     }
 )  # fmt: skip
-"""Fields that are ours, that we set ourselves, or that say who the customer is; none goes to a backend as received."""
+"""Fields that are ours, that we set ourselves, or that say who the customer is; none goes to a backend as received.
+Nor do the names under which some backend would take another limit than the quoted one, or work several times over.
+"""
+
+NO_PROMPT = frozenset(
+    {
+        "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty",
+        "logit_bias", "logprobs", "top_logprobs", "seed", "stop", "parallel_tool_calls", "tool_choice",
+        "reasoning_effort", "verbosity", "modalities", "prompt_cache_key", "prompt_cache_retention",
+    }
+)  # fmt: skip
+"""Fields of which no template makes prompt tokens. Of any other field one may, and whoever sends it pays for them."""
 
 
 class _Message(msgspec.Struct):
@@ -57,7 +69,6 @@ class _Known(msgspec.Struct):
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _KNOWN = msgspec.json.Decoder(_Known)
-_NOTHING = msgspec.Raw(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ class Order:
         output_tokens_max: the answer's limit that they set; None when they set none.
         limit_field: the field in which the backend is told the limit.
         wants_usage: whether a usage chunk ends their stream.
-        prompt_bytes: bytes of ``messages`` (and tools) as received; from which tokens are predicted.
+        prompt_bytes: bytes, as received, of all that may become prompt tokens; from which they are predicted.
         messages: how many there are; each costs a template's few tokens.
         fields: what goes to the backend, by field.
     """
@@ -92,6 +103,7 @@ def read_order(body: bytes) -> Order:
         MarketError: 400 with the field at fault.
     """
     fields, known = _decode(body)
+    passed = {name: raw for name, raw in fields.items() if name not in STAYS_HERE}
     limit_field, limit = _output_limit(known)
     if known.n is not None and known.n != 1:
         raise unsupported("n", f"'n' must be 1, got {_shown(known.n)}: send the request once for each answer you want.")
@@ -103,9 +115,9 @@ def read_order(body: bytes) -> Order:
         output_tokens_max=limit,
         limit_field=limit_field,
         messages=_count_messages(known.messages),
-        prompt_bytes=memoryview(fields["messages"]).nbytes + memoryview(fields.get("tools", _NOTHING)).nbytes,
+        prompt_bytes=sum(memoryview(raw).nbytes for name, raw in passed.items() if name not in NO_PROMPT),
         needs=_needs(known),
-        fields={name: raw for name, raw in fields.items() if name not in STAYS_HERE},
+        fields=passed,
     )
 
 

@@ -43,7 +43,7 @@ class Delivery:
             tokens: output tokens so far, where the backend says.
             refused_ns: how long the transport refused this chunk before it took it; the customer's own time.
         """
-        self._excused_ns += refused_ns
+        self.excuse(refused_ns)
         if content_bytes <= 0:
             return
         self.content_bytes += content_bytes
@@ -54,6 +54,10 @@ class Delivery:
         self._tokens_through.append(tokens)
         if tokens is not None and tokens > self._tokens_said:
             self._tokens_said = tokens
+
+    def excuse(self, refused_ns: int) -> None:
+        """Notes for how long the transport refused bytes while a token was waiting: the customer's own time."""
+        self._excused_ns += refused_ns
 
     @property
     def first_token_us(self) -> int | None:

@@ -22,7 +22,9 @@ class Behaviour:
         tpot_s: between tokens.
         tokens: how many there are to say, unless the request allows fewer.
         token_text: what each token says.
-        prompt_tokens: what the usage reports.
+        prompt_tokens: what the usage reports; ``hidden_tokens`` of reasoning come on top of what it says.
+        finish_reason: said at the end, where not ``stop`` or ``length``.
+        heeds_limit: whether it stops where the request says.
         fault: what goes wrong; ``after_tokens`` says when.
     """
 
@@ -31,6 +33,9 @@ class Behaviour:
     tokens: int = 5
     token_text: str = "tok "
     prompt_tokens: int = 10
+    hidden_tokens: int = 0
+    finish_reason: str = ""
+    heeds_limit: bool = True
     fault: Fault = "none"
     after_tokens: int = 0
 
@@ -78,10 +83,11 @@ class Backend:
             await writer.drain()
             return True
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or now.tokens
-        tokens = min(now.tokens, limit)
-        reason = "length" if limit < now.tokens else "stop"
-        usage = {"prompt_tokens": now.prompt_tokens, "completion_tokens": tokens}
+        tokens = min(now.tokens, limit) if now.heeds_limit else now.tokens
+        reason = now.finish_reason or ("length" if tokens < now.tokens else "stop")
+        usage: dict[str, Any] = {"prompt_tokens": now.prompt_tokens, "completion_tokens": tokens + now.hidden_tokens}
         usage["total_tokens"] = sum(usage.values())
+        usage["completion_tokens_details"] = {"reasoning_tokens": now.hidden_tokens}
         if body.get("stream"):
             return await self._stream(tokens, reason, usage, reader, writer)
         await asyncio.sleep(now.ttft_s + now.tpot_s * (tokens - 1))
@@ -100,7 +106,7 @@ class Backend:
         self,
         tokens: int,
         reason: str,
-        usage: dict[str, int],
+        usage: dict[str, Any],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> bool:
@@ -191,6 +197,6 @@ def _event(writer: asyncio.StreamWriter, delta: dict[str, Any], reason: str | No
     _chunk(writer, b"data: " + json.dumps(body).encode() + b"\n\n")
 
 
-def _usage_event(writer: asyncio.StreamWriter, usage: dict[str, int]) -> None:
+def _usage_event(writer: asyncio.StreamWriter, usage: dict[str, Any]) -> None:
     body = {"id": "b-1", "object": "chat.completion.chunk", "created": 1, "model": "b", "choices": [], "usage": usage}
     _chunk(writer, b"data: " + json.dumps(body).encode() + b"\n\n")
