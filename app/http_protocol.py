@@ -24,6 +24,14 @@ class FirstByteProtocol(HttpToolsProtocol):
         extended[BEGAN_NS] = monotonic_ns()
         extended[ABORT] = self.transport.abort
 
+    def on_response_complete(self) -> None:
+        """Called when an answer is complete: a request that waited for it behind its sender's own back begins now."""
+        if self.pipeline:
+            cycle, _ = self.pipeline[-1]
+            waited: Any = cycle.scope
+            waited[BEGAN_NS] = monotonic_ns()
+        super().on_response_complete()
+
     def shutdown(self) -> None:
         """Called by the server when it begins to drain: a page's live stream, which never ends by itself, ends now."""
         super().shutdown()

@@ -1,9 +1,11 @@
 """The customer API's routes: the hot one is an ASGI mount, the rest are ordinary handlers."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
+from asyncpg import InterfaceError, PostgresError
 from litestar import Request, Response, Router, asgi, get, post
 from litestar.exceptions import MethodNotAllowedException
 from litestar.params import FromPath, QueryParameter
@@ -35,6 +37,7 @@ from scheduler.fleet import Fleet
 
 CHAT_PATH = "/v1/chat/completions"
 NS_PER_US = 1_000
+DATABASE_S_MAX = 2.0
 
 
 class QuoteRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -250,12 +253,7 @@ def health_routes(market: Market, render_metrics: Callable[[], bytes]) -> list[A
 async def readiness(market: Market) -> dict[str, dict[str, Any]]:
     """What a load balancer and an operator need to know: database, Redis, price book, providers per model and tier."""
     checks: dict[str, dict[str, Any]] = {"draining": {"ok": not market.is_draining}}
-    try:
-        async with market.database.reading() as session:
-            await session.exec(select(1))
-        checks["database"] = {"ok": True}
-    except (SQLAlchemyError, OSError) as error:
-        checks["database"] = {"ok": False, "why": str(error)}
+    checks["database"] = await database_check(market)
     trouble = market.leases_trouble()
     checks["redis"] = {"ok": True, "degraded": bool(trouble), "why": trouble}
     try:
@@ -269,6 +267,16 @@ async def readiness(market: Market) -> dict[str, dict[str, Any]]:
     )
     checks["providers"] = {"ok": len(unserved) < len(book.cards), "unserved": unserved}
     return checks
+
+
+async def database_check(market: Market) -> dict[str, Any]:
+    """Whether the database answers, and soon; a server that is starting or silent does not."""
+    try:
+        async with asyncio.timeout(DATABASE_S_MAX), market.database.reading() as session:
+            await session.exec(select(1))
+    except (SQLAlchemyError, OSError, PostgresError, InterfaceError) as error:
+        return {"ok": False, "why": str(error) or f"no answer within {DATABASE_S_MAX:g} s"}
+    return {"ok": True}
 
 
 def is_served(fleet: Fleet, model: str, tier: Tier) -> bool:
