@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from pricing.profiles import Basis, Mode, ProfileError
 from providers.importers.facts import Facts, checked_width
-from providers.importers.inferencex import THROUGHPUT_TOLERANCE
 from providers.importers.latencies import check_interactivity, latencies
 from providers.importers.names import PRECISION, narrower
 from providers.importers.readings import Figures, Origin, Reading, reading
@@ -19,6 +18,7 @@ from providers.importers.source_file import Placed, SourceFile
 
 TITLE = "aiconfigurator"
 LICENCE = "Apache-2.0"
+THROUGHPUT_TOLERANCE = 0.02
 
 
 def origin(source: SourceFile) -> Origin:

@@ -20,7 +20,10 @@ from providers.importers.source_file import Placed, SourceFile
 
 TITLE = "InferenceX result"
 LICENCE = "Apache-2.0"
-THROUGHPUT_TOLERANCE = 0.02
+SUM_TOLERANCE = 0.005
+"""Input and output are exact parts of the total; rounding to three decimals is far less."""
+SHARE_TOLERANCE = 0.25
+"""Between prompt and answer tokens per second and the nominal lengths; drawn lengths differ by less."""
 LENGTH_TOLERANCE = 0.05
 MEAN_SHARE_MIN = 0.5
 """A mean answer shorter than this share of its class, as told by the mean times, is a contradiction."""
@@ -183,11 +186,22 @@ def _pooled_flow(said: Facts, total: float | None, output: float, received: floa
             f"output_tput_per_gpu: {output:g} on each of {decode} decode accelerators is more than tput_per_gpu "
             f"{total:g} on {n_gpus}; it must be per decode accelerator"
         )
+    _check_share(said, output_tok_s, rest)
     return Flow(output_tok_s, rest)
 
 
+def _check_share(said: Facts, output_tok_s: float, input_tok_s: float | None) -> None:
+    if input_tok_s is None or said.isl is None or said.osl is None:
+        return
+    if abs(input_tok_s / output_tok_s * said.osl / said.isl - 1) > SHARE_TOLERANCE:
+        raise ProfileError(
+            f"output_tput_per_gpu: {input_tok_s:g} input and {output_tok_s:g} output tokens/s do not fit prompts of "
+            f"{said.isl} and answers of {said.osl}; it must be per decode accelerator"
+        )
+
+
 def _check_sum(total: float, parts: float) -> None:
-    if abs(parts / total - 1) > THROUGHPUT_TOLERANCE:
+    if abs(parts / total - 1) > SUM_TOLERANCE:
         raise ProfileError(
             f"tput_per_gpu: {total:g} disagrees with input and output, which give {parts:g} per accelerator; "
             "when disaggregated, output is per decode and input per prefill accelerator"
