@@ -97,18 +97,22 @@ def code_files() -> list[Path]:
     return sorted(p for p in tracked_files() if p.suffix == ".py" and p.relative_to(ROOT).parts[0] in CODE)
 
 
-def parsed(text: str) -> ast.Module | None:
-    """The tree in the grammar of the oldest Python supported; None when it is not Python there."""
-    try:
-        return ast.parse(text, feature_version=OLDEST_PYTHON)
-    except SyntaxError:
-        return None
+@cache
+def parsed() -> tuple[tuple[Path, str, ast.Module | None], ...]:
+    """Every code file with its tree in the grammar of the oldest Python supported; None when it is not Python there."""
+
+    def tree_of(text: str) -> ast.Module | None:
+        try:
+            return ast.parse(text, feature_version=OLDEST_PYTHON)
+        except SyntaxError:
+            return None
+
+    return tuple((path, text, tree_of(text)) for path in code_files() for text in [path.read_text()])
 
 
 @cache
 def modules() -> tuple[Module, ...]:
-    texts = ((path, path.read_text()) for path in code_files())
-    return tuple(Module(path, text, tree) for path, text in texts if (tree := parsed(text)) is not None)
+    return tuple(Module(path, text, tree) for path, text, tree in parsed() if tree is not None)
 
 
 def product_modules() -> Iterator[Module]:
@@ -141,7 +145,7 @@ def refuse(findings: Iterable[str], lesson: str) -> None:
 
 def test_every_file_is_valid_on_the_oldest_python_supported() -> None:
     refuse(
-        (path.relative_to(ROOT).as_posix() for path in code_files() if parsed(path.read_text()) is None),
+        (path.relative_to(ROOT).as_posix() for path, _, tree in parsed() if tree is None),
         f"Written in a grammar newer than Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]}.",
     )
 
