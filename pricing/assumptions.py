@@ -9,6 +9,7 @@ from pricing.costs import CacheShares, TokenCosts
 from pricing.profiles import LengthClass
 from pricing.slo import Tier
 from pricing.tiers import TierRules
+from pricing.uncertainty import Uncertainty
 
 UTILISATION = 0.6
 ATTAINMENT = 0.97
@@ -75,6 +76,7 @@ class Assumptions:
         premium_deployment_id: the operator's explicit choice to promise premium from a declared offer that is bought by
             the token; then no other deployment can stand in for it.
         parameters_billion: by model, for the check that it fits memory; empty skips it.
+        uncertainty: how sure the costs are; prices rest on a percentile of it. None prices off the point estimates.
     """
 
     lengths: LengthClass | None = None
@@ -89,6 +91,7 @@ class Assumptions:
     adder: Adder = field(default_factory=Adder)
     premium_deployment_id: str | None = None
     parameters_billion: Mapping[str, float] = field(default_factory=dict[str, float])
+    uncertainty: Uncertainty | None = Uncertainty()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         if not 0 < self.utilisation <= 1:

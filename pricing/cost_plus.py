@@ -12,16 +12,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from pricing.assumptions import PRICE_BANDS, AssumptionError, Assumptions
 from pricing.candidates import Candidate
-from pricing.costs import Split, TokenCosts, split_of, token_costs
+from pricing.costs import Split, TokenCosts, split_of
 from pricing.money import PICO_PER_TOKEN_PER_USD_PER_MTOK, Rate
 from pricing.profiles import LengthClass
 from pricing.slo import Tier
 from pricing.tiers import TierPoint, Tiers
+from pricing.uncertainty import Band, Costing, Floats, Spread, band
 from pricing.usage import Rates, TokenClass
 
 USD_PER_MTOK_MAX = 1e9
+CAREFUL_MULTIPLE = 1.25
+"""A price that rests on more than this multiple of the estimated cost is flagged."""
 PICO_DECIMALS = 6
 """Binary debris beyond a millionth of a pico-USD is no cost: 0.3 must not become 300,001 pico."""
 
@@ -36,6 +41,9 @@ class TierPrice:
         cost_effective: at the assumed utilisation and attainment, late tokens' lower revenue set off.
         cost: at the assumed utilisation, rounded up: what a token costs us.
         rates: what is charged.
+        cost_priced: the effective cost that the rates rest on: a percentile of the draws, else ``cost_effective``.
+        bands: how sure ``cost`` is, by token class.
+        spread: the draws behind the bands; None for tokens bought at a price, or where uncertainty is not asked for.
     """
 
     point: TierPoint
@@ -45,6 +53,9 @@ class TierPrice:
     cost: Rates
     rates: Rates
     notes: tuple[str, ...]
+    cost_priced: TokenCosts
+    bands: Mapping[TokenClass, Band]
+    spread: Spread | None = None
 
 
 def rate_rounded_up(usd_per_mtok: float) -> Rate:
@@ -61,12 +72,18 @@ def rate_rounded_up(usd_per_mtok: float) -> Rate:
     return Rate(math.ceil(round(usd_per_mtok * PICO_PER_TOKEN_PER_USD_PER_MTOK, PICO_DECIMALS)))
 
 
-def cost_plus(chosen: Tiers, given: Assumptions) -> dict[Tier, TierPrice]:
-    """Costs and prices of every tier sold, best first; strictly falling in every token class."""
+def cost_plus(chosen: Tiers, given: Assumptions, spreads: Mapping[Tier, Spread] | None = None) -> dict[Tier, TierPrice]:
+    """Costs and prices of every tier sold, best first; strictly falling in every token class.
+
+    Args:
+        chosen: what is sold.
+        given: the operator's inputs.
+        spreads: draws of the costs; a tier without them is priced off its point estimate.
+    """
     prices: dict[Tier, TierPrice] = {}
     for tier in reversed(Tier):
         if tier in chosen.sold:
-            prices[tier] = _price(chosen.sold[tier], prices, given)
+            prices[tier] = _price(chosen.sold[tier], prices, given, (spreads or {}).get(tier))
     return {tier: prices[tier] for tier in Tier if tier in prices}
 
 
@@ -79,12 +96,22 @@ def _price_flags(tier: Tier, price: TierPrice) -> list[str]:
     found = [f"{tier}: {note}" for note in (*price.point.notes, *price.notes)]
     if price.point.is_tail_assumed:
         found.append(f"{tier}: the promise's p99 is assumed from one statistic")
+    found += [f"{tier}: {said}" for said in _careful(price)]
     split = price.split
     if split is not None and split.is_ratio_assumed:
         found.append(f"{tier}: output tokens are assumed to cost {split.ratio:g} times input tokens")
     if split is not None and split.is_ratio_clipped:
         found.append(f"{tier}: the cost ratio of output to input tokens was clipped to {split.ratio:g}")
     return found
+
+
+def _careful(price: TierPrice) -> list[str]:
+    """Where few configurations were measured, the price covers losing the best of them: that should be seen."""
+    pairs = zip(price.cost_priced.by_class().values(), price.cost_effective.by_class().values(), strict=True)
+    multiple = max((priced / effective for priced, effective in pairs if effective > 0), default=1.0)
+    if multiple <= CAREFUL_MULTIPLE:
+        return []
+    return [f"few configurations were measured: the price rests on {multiple:.2f} times the estimated cost"]
 
 
 def _bands(prices: Mapping[Tier, TierPrice], lengths: LengthClass) -> list[str]:
@@ -105,24 +132,44 @@ def _blend(rates: Rates, lengths: LengthClass) -> int:
     return rates.input * lengths.isl + rates.output * lengths.osl
 
 
-def _price(point: TierPoint, lower: Mapping[Tier, TierPrice], given: Assumptions) -> TierPrice:
+def _price(point: TierPoint, lower: Mapping[Tier, TierPrice], given: Assumptions, drawn: Spread | None) -> TierPrice:
     split, full, utilisation = _cost(point.chosen, given)
-    shares = given.attainment[point.tier]
     effective: dict[str, float] = {}
+    priced: dict[str, float] = {}
     cost: dict[str, Rate] = {}
     rates: dict[str, Rate] = {}
+    bands: dict[TokenClass, Band] = {}
     raised: list[str] = []
     for name, usd in full.by_class().items():
-        late_usd = sum(shares.get(tier, 0.0) * _usd(price.rates, name) for tier, price in lower.items())
-        whole = max((usd / utilisation - late_usd) / shares[point.tier], 0.0) + given.overhead_usd_per_mtok
-        effective[name.value] = whole
+        samples = _samples(name, usd / utilisation, given, drawn)
+        bands[name] = band(samples)
+        effective[name.value] = float(_effective(np.array(usd / utilisation), name, point.tier, lower, given))
+        priced[name.value] = effective[name.value]
+        if drawn is not None and given.uncertainty is not None:
+            whole = _effective(samples, name, point.tier, lower, given)
+            priced[name.value] = float(np.percentile(whole, given.uncertainty.price_percentile))
         cost[name.value] = rate_rounded_up(usd / utilisation)
-        wanted = rate_rounded_up(whole * (1 + given.margins[point.tier]))
+        wanted = rate_rounded_up(priced[name.value] * (1 + given.margins[point.tier]))
         rates[name.value] = max(wanted, _least(lower, name, given.step_percent))
         if rates[name.value] > wanted > 0:
             raised.append(name.value)
     notes = (f"{', '.join(raised)} raised to stay above the next lower tier",) if raised else ()
-    return TierPrice(point, split, full, TokenCosts(**effective), Rates(**cost), Rates(**rates), notes)
+    costs = (full, TokenCosts(**effective), Rates(**cost), Rates(**rates))
+    return TierPrice(point, split, *costs, notes, TokenCosts(**priced), bands, drawn)
+
+
+def _samples(name: TokenClass, usd: float, given: Assumptions, drawn: Spread | None) -> Floats:
+    """Cost of a class in every draw, at its utilisation; the one figure known where nothing is drawn."""
+    return np.array([usd]) if drawn is None else drawn.samples(name, given.adder.usd_per_mtok.by_class()[name])
+
+
+def _effective(
+    usd: Floats, name: TokenClass, tier: Tier, lower: Mapping[Tier, TierPrice], given: Assumptions
+) -> Floats:
+    """``(C/u − Σ_{k<t} s_k·p_k)/s_t + overhead``, never below the overhead. Shape as ``usd``."""
+    shares = given.attainment[tier]
+    late_usd = sum(shares.get(each, 0.0) * _usd(price.rates, name) for each, price in lower.items())
+    return np.maximum((usd - late_usd) / shares[tier], 0.0) + given.overhead_usd_per_mtok
 
 
 def _cost(chosen: Candidate, given: Assumptions) -> tuple[Split | None, TokenCosts, float]:
@@ -131,14 +178,14 @@ def _cost(chosen: Candidate, given: Assumptions) -> tuple[Split | None, TokenCos
     if chosen.cost is None and price is not None:
         bought = {name.value: _usd(price, name) + extra.by_class()[name] for name in TokenClass}
         return None, TokenCosts(**bought), 1.0
-    split = split_of(chosen)
-    usd_per_hour = 0.0 if chosen.cost is None else chosen.cost.usd_per_hour
-    base = token_costs(split, usd_per_hour * given.adder.slowdown, given.cache)
-    return (
-        split,
-        TokenCosts(**{name.value: usd + extra.by_class()[name] for name, usd in base.by_class().items()}),
-        (given.utilisation),
-    )
+    base = costing(given).full(chosen)
+    full = TokenCosts(**{name.value: usd + extra.by_class()[name] for name, usd in base.by_class().items()})
+    return split_of(chosen), full, given.utilisation
+
+
+def costing(given: Assumptions) -> Costing:
+    """What turns a measured point into costs, as an operator's inputs say."""
+    return Costing(given.utilisation, given.adder.slowdown, given.cache)
 
 
 def _usd(rates: Rates, name: TokenClass) -> float:

@@ -11,6 +11,7 @@ from pricing.frontier import Zone
 from pricing.hardware import joules_per_token
 from pricing.money import format_usd_per_mtok
 from pricing.slo import US_PER_S, Slo
+from pricing.uncertainty import Band, Spread
 from pricing.usage import Rates
 
 DIGITS = 6
@@ -32,8 +33,10 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
 def tier_document(price: TierPrice) -> dict[str, Any]:
     """One tier: where its rule points, what is run there, what is promised, what it costs and what is charged.
 
-    ``cost_usd_per_mtok`` is at the assumed utilisation; ``cost_full_usd_per_mtok`` as if the hardware were always in
-    use; ``cost_effective_usd_per_mtok`` with attainment and overhead, the basis of the price.
+    ``cost_usd_per_mtok`` is at the assumed utilisation, as 10th, 50th and 90th percentile (all equal where nothing is
+    drawn), ``cost_point_usd_per_mtok`` its point estimate; ``cost_full_usd_per_mtok`` as if the hardware were always in
+    use; ``cost_effective_usd_per_mtok`` with attainment and overhead; ``cost_priced_usd_per_mtok`` its percentile, the
+    basis of the price.
     """
     point = price.point
     return {
@@ -43,14 +46,17 @@ def tier_document(price: TierPrice) -> dict[str, Any]:
         "deployment": point.chosen.deployment_id,
         "concurrency_max": point.chosen.point.concurrency,
         "slo": slo_document(point.slo),
-        "goldilocks": None if point.zone is None else _zone_document(point.zone),
+        "goldilocks": None if point.zone is None else zone_document(point.zone),
         "measured": candidate_document(point.chosen),
         "yield_share": round(point.yield_share, DIGITS),
         "is_tail_assumed": point.is_tail_assumed,
         "split": None if price.split is None else _split_document(price.split),
         "cost_full_usd_per_mtok": _costs_document(price.cost_full),
-        "cost_usd_per_mtok": _rounded(price.cost),
+        "cost_usd_per_mtok": {name.value: _band_document(band) for name, band in price.bands.items()},
+        "cost_point_usd_per_mtok": _rounded(price.cost),
         "cost_effective_usd_per_mtok": _costs_document(price.cost_effective),
+        "cost_priced_usd_per_mtok": _costs_document(price.cost_priced),
+        "uncertainty": None if price.spread is None else _spread_document(price.spread),
         "price_usd_per_mtok": prices_document(price.rates),
         "explanation": explain(point),
         "notes": [*point.notes, *price.notes],
@@ -99,7 +105,8 @@ def prices_document(rates: Rates) -> dict[str, str]:
     return {name.value: format_usd_per_mtok(rate) for name, rate in rates.by_class().items()}
 
 
-def _zone_document(zone: Zone) -> dict[str, Any]:
+def zone_document(zone: Zone) -> dict[str, Any]:
+    """The goldilocks zone: where speed × yield peaks, and the ends of the span that keeps a share of it."""
     return {
         "interactivity_tok_s_user": round(zone.tok_s_user, DIGITS),
         "low": round(zone.low, DIGITS),
@@ -121,6 +128,14 @@ def _split_document(split: Split) -> dict[str, Any]:
         "residual": None if split.residual is None else round(split.residual, DIGITS),
         "classes": [str(lengths) for lengths in split.classes],
     }
+
+
+def _band_document(band: Band) -> dict[str, float]:
+    return {"p10": round(band.p10, DIGITS), "p50": round(band.p50, DIGITS), "p90": round(band.p90, DIGITS)}
+
+
+def _spread_document(spread: Spread) -> dict[str, Any]:
+    return {"draws": len(spread.full), "worlds": spread.worlds, "irreplaceable": list(spread.irreplaceable)}
 
 
 def _costs_document(costs: TokenCosts) -> dict[str, float]:

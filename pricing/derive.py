@@ -4,14 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pricing.assumptions import Assumptions
-from pricing.candidates import Candidate, FrontierError, candidates
-from pricing.cost_plus import TierPrice, cost_plus, flags
+from pricing.candidates import Candidate, Candidates, FrontierError, candidates
+from pricing.cost_plus import TierPrice, cost_plus, costing, flags
 from pricing.explain import explain
 from pricing.hardware import HardwareCost
 from pricing.pricebook import RateCard
 from pricing.profiles import LengthClass, Profile, cleaned
 from pricing.slo import Rung, Tier
 from pricing.tiers import TierPoint, Tiers, promise, promises_in_order, tiers
+from pricing.uncertainty import Spread, World, spread, worlds
 
 REFERENCE_CLASS = LengthClass(8192, 1024)
 
@@ -91,8 +92,17 @@ def derive(
     _refuse_one_load(measured, lengths)
     found = candidates(usable, model, lengths, hardware_costs, given.selection, given.parameters_billion)
     chosen = _with_adder(_with_declared_premium(tiers(found, given.rules), usable, given), given)
-    prices = cost_plus(chosen, given)
+    prices = cost_plus(chosen, given, spreads(found, chosen, given))
     return Derivation(model, lengths, prices, chosen.missing, flags(prices, lengths), found.excluded)
+
+
+def spreads(found: Candidates, chosen: Tiers, given: Assumptions) -> dict[Tier, Spread]:
+    """Draws of the costs of every tier that is run by the hour; empty when uncertainty is not asked for."""
+    sold = {tier: point.chosen for tier, point in chosen.sold.items() if point.chosen.cost is not None}
+    if given.uncertainty is None:
+        return {}
+    among = worlds(found, given.rules, sold) if given.uncertainty.leaves_out else (World(None, sold),)
+    return {tier: spread(tier, among, given.uncertainty, costing(given)) for tier in sold}
 
 
 def reference_class(

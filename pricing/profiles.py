@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 
 from pricing.usage import Rates
 
@@ -103,6 +104,7 @@ class Configuration:
         return slug("-".join(parts))
 
 
+@lru_cache(maxsize=4_096)
 def slug(text: str) -> str:
     """Lower case, with every run of characters other than letters, digits, dot and underscore as one dash.
 

@@ -206,7 +206,7 @@ def _standard(front: Frontier, most: float, rules: TierRules) -> TierPoint:
 def _sold(tier: Tier, front: Frontier, x: float, chosen: Candidate, most: float, rules: TierRules) -> TierPoint:
     slo, is_assumed = promise(chosen, rules.factors)
     share = chosen.tokens_per(front.axis) / most
-    return TierPoint(tier, x, front.at(x).usd_per_mtok, chosen, slo, share, is_assumed)
+    return TierPoint(tier, x, 1e6 / float(front.yields(np.array([x]))[0]), chosen, slo, share, is_assumed)
 
 
 def _premium(found: Candidates, standard: TierPoint, most: float, rules: TierRules) -> TierPoint | str:

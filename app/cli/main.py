@@ -24,6 +24,8 @@ GROUPS: Final = (
     "simulate",
 )
 """Modules beside this one whose ``app`` is a group of commands."""
+COMMANDS: Final = ("frontier",)
+"""Modules beside this one that hold one command of their own name."""
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the market keeps everything.  [default: var]")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")]
@@ -146,6 +148,8 @@ def doctor(
 
 for _group in GROUPS:
     app.add_typer(import_module(f"app.cli.{_group}").app, name=_group)
+for _command in COMMANDS:
+    app.command(name=_command)(getattr(import_module(f"app.cli.{_command}"), _command))
 
 
 def run() -> None:

@@ -222,12 +222,14 @@ def test_a_measured_tail_is_called_measured_and_a_cut_zone_says_where() -> None:
 
 def test_a_derivation_is_a_document_with_prices_as_strings_and_costs_as_numbers() -> None:
     """Standard's output: 4/3 USD at full use, ÷ 0.6 in use, ÷ 0.97 attained, × 1.4: 3.207331…, rounded up."""
-    document = derivation_document(derive("m", [curve((10, 1_000), (50, 600), (100, 150))], COSTS))
+    given = Assumptions(uncertainty=None)
+    document = derivation_document(derive("m", [curve((10, 1_000), (50, 600), (100, 150))], COSTS, given))
     assert (document["model"], document["isl"], document["osl"]) == ("m", 1000, 1000)
     assert [tier["tier"] for tier in document["tiers"]] == ["premium", "standard", "bulk"]
     standard, bulk = document["tiers"][1], document["tiers"][2]
     assert standard["price_usd_per_mtok"]["output"] == "3.207332"
-    assert standard["cost_usd_per_mtok"]["output"] == 2.222223
+    assert standard["cost_point_usd_per_mtok"]["output"] == 2.222223
+    assert standard["cost_usd_per_mtok"]["output"] == dict.fromkeys(("p10", "p50", "p90"), 2.222222)
     assert standard["cost_full_usd_per_mtok"]["output"] == pytest.approx(4 / 3, abs=1e-6)
     assert standard["slo"] == {"ttft_s": 0.84, "tpot_s": 0.04, "tok_s_user": 25.0}
     assert standard["goldilocks"]["low"] < 50 <= standard["goldilocks"]["high"]

@@ -43,7 +43,11 @@ def test_prices_are_derived_as_one_json_document() -> None:
     tiers = {tier["tier"]: tier for tier in document["tiers"]}
     assert tiers["standard"]["interactivity_tok_s_user"] == pytest.approx(152, abs=1)
     assert tiers["standard"]["deployment"] == "b200-trtllm-fp4-agg-tp2ep1"
-    assert float(tiers["premium"]["price_usd_per_mtok"]["output"]) > tiers["premium"]["cost_usd_per_mtok"]["output"]
+    premium = tiers["premium"]
+    cost = premium["cost_usd_per_mtok"]["output"]
+    assert 0 < cost["p10"] < cost["p50"] < cost["p90"] < float(premium["price_usd_per_mtok"]["output"])
+    assert list(premium["price_usd_per_mtok"]) == ["input", "cached", "cache_write", "output"]
+    assert premium["slo"]["tpot_s"] == pytest.approx(1 / premium["slo"]["tok_s_user"], abs=1e-6)
 
 
 def test_prices_are_derived_as_a_table_with_reasons() -> None:
