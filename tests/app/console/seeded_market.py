@@ -98,9 +98,9 @@ class Sale:
     model: str = MODEL
 
 
-def make_desk(data_dir: Path) -> tuple[Desk, LedgerWriter]:
+def make_desk(data_dir: Path, database_url: str = "") -> tuple[Desk, LedgerWriter]:
     """The rooms of a market, not yet opened."""
-    settings = Settings(data_dir=data_dir)
+    settings = Settings(data_dir=data_dir, database_url=database_url)
     database = Database(settings.database_dsn)
     writer = LedgerWriter(database)
     desk = Desk(
