@@ -13,6 +13,8 @@ from providers.importers.names import ENGINE, HARDWARE, PRECISION, SPEC_DECODING
 _VOCABULARIES = MappingProxyType(
     {"hardware": HARDWARE, "engine": ENGINE, "precision": PRECISION, "spec_decoding": SPEC_DECODING}
 )
+NEEDED = ("model", "hardware", "n_gpus", "engine", "precision")
+"""Without these nothing can be priced."""
 _WHOLE = 1e-6
 """A mean this close to a whole number of tokens is of equal lengths."""
 _WIDTH = re.compile(r"(tp|pp|dp|cp)(\d+)")
@@ -108,11 +110,16 @@ def configuration_of(facts: Facts) -> tuple[str, Configuration]:
         ProfileError: something needed is not known; the message names its option.
     """
     known = _with_widths(facts)
-    return model_name(_needed(known, "model")), Configuration(
-        hardware=_needed(known, "hardware"),
-        n_gpus=_needed(known, "n_gpus"),
-        engine=_needed(known, "engine"),
-        precision=_needed(known, "precision"),
+    needed: dict[str, Any] = {name: getattr(known, name) for name in NEEDED}
+    missing = [name for name, value in needed.items() if value is None]
+    if missing:
+        options = " ".join(map(_option, missing))
+        raise ProfileError(f"{', '.join(missing)}: missing: the file does not say; state with {options}")
+    return model_name(needed["model"]), Configuration(
+        hardware=needed["hardware"],
+        n_gpus=needed["n_gpus"],
+        engine=needed["engine"],
+        precision=needed["precision"],
         parallelism=known.parallelism or "",
         mode=known.mode or Mode.AGGREGATED,
         spec_decoding=known.spec_decoding or "unknown",
@@ -137,13 +144,6 @@ def _length(nominal: int | None, mean: float | None, name: str) -> int:
         return round(mean)
     ran = "" if mean is None else f"lengths of {mean:g} tokens on average belong to no one class; "
     raise ProfileError(f"{name}: missing: {ran}state the class with {_option(name)}")
-
-
-def _needed(facts: Facts, name: str) -> Any:
-    found = getattr(facts, name)
-    if found is None:
-        raise ProfileError(f"{name}: missing: the file does not say; state it with {_option(name)}")
-    return found
 
 
 def _with_widths(facts: Facts) -> Facts:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -108,8 +109,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise ProfileError(f"the name {twice!r} is given twice in one object; keep one")
     return found
 
@@ -124,8 +124,9 @@ def table_header(text: str) -> tuple[str, ...]:
         names = tuple(name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), ()))
     except csv.Error as error:
         raise ProfileError(f"line 1: not a table with commas: {error}") from error
+    counted = Counter(names)
     for name in names:
-        if not name or names.count(name) > 1:
+        if not name or counted[name] > 1:
             raise ProfileError(f"line 1: the column {name!r} is {'named twice' if name else 'without a name'}")
     return names
 

@@ -218,6 +218,11 @@ def test_a_bad_figure_is_refused_with_its_reason(kind: str, changes: Mapping[str
     assert words in said
 
 
+def test_all_that_a_file_does_not_say_is_asked_for_at_once() -> None:
+    said = refusal(json_file(VLLM))
+    assert "state with --hardware --n-gpus --engine --precision" in said
+
+
 def test_a_result_whose_unit_nothing_bears_out_is_refused() -> None:
     bare = without(INFERENCEX, "median_intvty", "tput_per_gpu", "output_tput_per_gpu", "input_tput_per_gpu")
     assert "nothing bears the unit" in refusal(json_file(bare))
