@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pricing.document_reader import shown
@@ -20,11 +20,17 @@ class Vocabulary:
         kind: the field in our words; its option is ``--kind``.
         aliases: our name of each, to the other spellings of it, compared without case and punctuation.
         noise: words that change nothing, dropped from a spelling.
+        spellings: every spelling, squashed, to our name.
     """
 
     kind: str
     aliases: Mapping[str, tuple[str, ...]]
     noise: frozenset[str] = frozenset()
+    spellings: Mapping[str, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        found = {_squashed(other): name for name, others in self.aliases.items() for other in (name, *others)}
+        object.__setattr__(self, "spellings", MappingProxyType(found))
 
     @property
     def option(self) -> str:
@@ -34,9 +40,8 @@ class Vocabulary:
     def find(self, written: str) -> str | None:
         """Our name for what is written; None when it is in no table."""
         words = [word for word in re.split(r"[^a-z0-9.]+", written.lower()) if word]
-        by_spelling = {_squashed(other): name for name, others in self.aliases.items() for other in (name, *others)}
-        whole = by_spelling.get("".join(words))
-        return whole or by_spelling.get("".join(word for word in words if word not in self.noise))
+        whole = self.spellings.get("".join(words))
+        return whole or self.spellings.get("".join(word for word in words if word not in self.noise))
 
     def unknown(self, written: object) -> str:
         """What to say of a name that is in no table."""

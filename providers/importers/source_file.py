@@ -6,7 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from pricing.profiles import ProfileError
@@ -22,15 +22,15 @@ class SourceFile:
 
     Attributes:
         name: without its folder: it becomes part of the provenance.
+        sha256: digest of the bytes as they came, in hexadecimal.
     """
 
     name: str
     data: bytes
+    sha256: str = field(init=False)
 
-    @property
-    def sha256(self) -> str:
-        """Digest of the bytes as they came, in hexadecimal."""
-        return hashlib.sha256(self.data).hexdigest()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha256", hashlib.sha256(self.data).hexdigest())
 
     def text(self) -> str:
         """The decoded text, without a byte order mark.
