@@ -166,9 +166,9 @@ class Driver:
             self.spawn(self._give_back(placement.job.id, (placement.offer.id,)))
 
     async def give_back(self, placement: Placement) -> None:
-        """Ends a place, and returns when it is free."""
+        """Ends a place, and returns when it is free; it becomes free even if nobody waits for it."""
         if self._running.pop(placement.job.id, None) is not None:
-            await self._give_back(placement.job.id, (placement.offer.id,))
+            await asyncio.shield(self.spawn(self._give_back(placement.job.id, (placement.offer.id,))))
 
     async def _give_back(self, lease_id: str, offer_ids: tuple[OfferId, ...]) -> None:
         for offer_id in offer_ids:
@@ -228,11 +228,12 @@ class Driver:
         """Requests that wait here now."""
         return len(self._waiting)
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Runs something that a request must not wait for."""
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Runs something that a request must not wait for, or must not end."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
