@@ -65,6 +65,20 @@ class TierMark:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What is looked at.
+
+    Attributes:
+        deployments: whose envelope is drawn; None for all that was measured. Others are shown faintly.
+    """
+
+    model: str
+    lengths: LengthClass
+    on: Yield = Yield.PER_USD
+    deployments: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """All that one chart shows.
 
@@ -74,9 +88,7 @@ class Picture:
         elsewhere: cards of the same names on sale that no point of this chart stands for.
     """
 
-    model: str
-    lengths: LengthClass
-    on: Yield
+    view: View
     found: Candidates
     drawn: tuple[Candidate, ...]
     omitted: int
@@ -105,19 +117,23 @@ def classes_measured(economics: Economics, model: str) -> tuple[LengthClass, ...
     )
 
 
-def picture(economics: Economics, book: PriceBook | None, model: str, lengths: LengthClass, on: Yield) -> Picture:
+def picture(economics: Economics, book: PriceBook | None, view: View) -> Picture:
     """Draws one model at one length class.
 
     Raises:
         FrontierError: nothing measured there can be costed; the message says why.
     """
+    model, lengths, on = view.model, view.lengths, view.on
     found = candidates(
         economics.profiles, model, lengths, economics.costs, parameters_billion=economics.parameters_billion
     )
     usable = [each for each in found.points if on is not Yield.PER_MW or each.tok_s_per_mw is not None]
     if not usable:
         raise FrontierError(f"no power is known for any hardware that {model} was measured on; choose another axis")
-    envelope = frontier(usable, on.axis)
+    chosen = [each for each in usable if view.deployments is None or each.deployment_id in view.deployments]
+    if not chosen:
+        raise FrontierError(f"nothing that the fleet runs was measured for {model} at {lengths}; look at all measured")
+    envelope = frontier(chosen, on.axis)
     marks = tier_marks(book, usable)
     kept = {id(each) for each in (*envelope.points, *(mark.candidate for mark in marks))}
     others = [each for each in usable if id(each) not in kept][: max(0, POINTS_MAX - len(kept))]
@@ -126,9 +142,7 @@ def picture(economics: Economics, book: PriceBook | None, model: str, lengths: L
     shown = {(mark.card.model, mark.card.rung.tier) for mark in marks}
     cards = () if book is None else tuple(book.cards.values())
     elsewhere = tuple(card for card in cards if card.model in names and (card.model, card.rung.tier) not in shown)
-    return Picture(
-        model, lengths, on, found, drawn, len(usable) - len(drawn), envelope, envelope.goldilocks(), marks, elsewhere
-    )
+    return Picture(view, found, drawn, len(usable) - len(drawn), envelope, envelope.goldilocks(), marks, elsewhere)
 
 
 def tier_marks(book: PriceBook | None, points: Iterable[Candidate]) -> tuple[TierMark, ...]:
@@ -169,10 +183,14 @@ def marks_at(economics: Economics, book: PriceBook | None, model: str, lengths: 
 
 def chart_document(drawing: Picture, sources: Mapping[str, str]) -> str:
     """The chart's data as JSON for the page's script."""
-    on = drawing.on
+    on, scope = drawing.view.on, drawing.view.deployments
     groups: dict[str, list[list[float | str]]] = {}
+    others: list[list[float | str]] = []
     for candidate in drawing.drawn:
-        groups.setdefault(candidate.profile.configuration.hardware, []).append(_dot(candidate, on))
+        if scope is None or candidate.deployment_id in scope:
+            groups.setdefault(candidate.profile.configuration.hardware, []).append(_dot(candidate, on))
+        else:
+            others.append(_dot(candidate, on))
     figures = [on.of(candidate) for candidate in drawing.drawn]
     is_alone = len({mark.card.model for mark in drawing.marks}) <= 1
     return json.dumps(
@@ -182,6 +200,7 @@ def chart_document(drawing: Picture, sources: Mapping[str, str]) -> str:
             "log": max(figures) > _LOG_SPAN * min(figures),
             "range": [_round_down(min(figures)), _round_up(max(figures))],
             "groups": [{"name": name, "points": groups[name]} for name in sorted(groups)],
+            "others": others,
             "frontier": [_dot(candidate, on) for candidate in drawing.envelope.points],
             "zone": [round(drawing.zone.low, 3), round(drawing.zone.high, 3)],
             "tiers": [_mark(mark, on, is_alone=is_alone) for mark in drawing.marks],
@@ -240,3 +259,12 @@ def _round_up(value: float) -> float:
     """The nearest 1, 2, 5 or 10 times a power of ten that is not below."""
     power = 10.0 ** math.floor(math.log10(value))
     return min(step * power for step in (*_STEPS, 10) if step * power >= value)
+
+
+def measured_deployments(economics: Economics, model: str, lengths: LengthClass) -> frozenset[str]:
+    """Deployments that a chart has points of."""
+    return frozenset(
+        profile.configuration.deployment_id
+        for profile in economics.profiles
+        if profile.model == model and lengths in profile.classes
+    )

@@ -4,13 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.admin.figures import ATTAINMENT_TARGET_PERCENT, DayFigures, Minute, Sums
+from app.admin.figures import ATTAINMENT_TARGET_PERCENT, US_PER_MINUTE, DayFigures, Minute, Sums
 from app.console.shapes import percent, time_of_day, width
 from pricing.slo import Tier
 
 SPARK_WIDTH = 240
 SPARK_HEIGHT = 36
-_S_PER_MINUTE = 60
+MINUTES_FOR_RATE = 5
+_US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,13 @@ def spark(values: Sequence[int]) -> str:
     )
 
 
-def rate_per_s(minutes: Sequence[Minute], *, good: bool) -> int:
-    """Tokens per second over the last whole five minutes.
+def rate_per_s(minutes: Sequence[Minute], now_us: int, *, good: bool) -> int:
+    """Tokens per second since four minutes before the present one began.
 
-    >>> rate_per_s([Minute(0, 600, 300, 0, 0)] * 6, good=False)
-    10
+    >>> rate_per_s([Minute(0, 600, 300, 0, 0)] * 5, now_us=60_000_000, good=False)
+    12
     """
-    whole = minutes[-6:-1]
-    tokens = sum(minute.tokens_good if good else minute.tokens_output for minute in whole)
-    return tokens // max(1, len(whole) * _S_PER_MINUTE)
+    lately = minutes[-MINUTES_FOR_RATE:]
+    tokens = sum(minute.tokens_good if good else minute.tokens_output for minute in lately)
+    passed_us = (MINUTES_FOR_RATE - 1) * US_PER_MINUTE + now_us % US_PER_MINUTE
+    return tokens * _US_PER_S // passed_us

@@ -23,12 +23,15 @@ HERE = "/console/frontier"
 @get("/frontier", name="console.frontier", include_in_schema=False)
 async def frontier_page(request: HttpRequest, site: TheSite) -> Response[str]:
     """What was measured, its envelope, and where the tiers on sale lie on it."""
-    asked = {name: request.query_params.get(name, "")[:200] for name in ("model", "lengths", "y")}
+    asked = {name: request.query_params.get(name, "")[:200] for name in ("model", "lengths", "y", "scope")}
     try:
         economics = await site.economics()
     except (ProfileError, ValueError) as error:
         return site.page(request, "frontier.html", HERE, {**_NOTHING, "problem": f"a profile cannot be read: {error}"})
-    context = await asyncio.to_thread(frontier_context, economics, site.live_book(), asked)
+    async with site.desk.database.reading() as session:
+        found = await repository.providers_with_deployments(session)
+    fleet = frozenset(row.deployment_id for _, rows in found for row in rows)
+    context = await asyncio.to_thread(frontier_context, economics, site.live_book(), fleet, asked)
     return site.page(request, "frontier.html", HERE, context)
 
 
@@ -39,13 +42,17 @@ _NOTHING: dict[str, Any] = {
     "lengths": "",
     "yields": (),
     "chosen": "",
+    "scopes": (),
+    "scope": "",
     "drawing": None,
     "chart": "",
     "sources": {},
 }
 
 
-def frontier_context(economics: Economics, book: PriceBook | None, asked: dict[str, str]) -> dict[str, Any]:
+def frontier_context(
+    economics: Economics, book: PriceBook | None, fleet: frozenset[str], asked: dict[str, str]
+) -> dict[str, Any]:
     """What the page shows; runs in a thread, for it interpolates and sorts thousands of points."""
     from app.console import frontier  # noqa: PLC0415 (it loads scipy, which the gateway does without)
     from pricing.candidates import FrontierError  # noqa: PLC0415 (with it)
@@ -58,7 +65,11 @@ def frontier_context(economics: Economics, book: PriceBook | None, asked: dict[s
     classes = frontier.classes_measured(economics, model)
     lengths = _class_of(asked["lengths"], classes) or (default[1] if model == default[0] else classes[0])
     chosen = frontier.Yield(asked["y"]) if asked["y"] in set(frontier.Yield) else frontier.Yield.PER_USD
+    ours = fleet & frontier.measured_deployments(economics, model, lengths)
+    scope = "all" if not ours or asked["scope"] == "all" else "fleet"
     context: dict[str, Any] = {
+        "scopes": ("fleet", "all") if ours else ("all",),
+        "scope": scope,
         "models": models,
         "model": model,
         "classes": classes,
@@ -70,7 +81,8 @@ def frontier_context(economics: Economics, book: PriceBook | None, asked: dict[s
         "sources": {},
     }
     try:
-        drawing: Picture = frontier.picture(economics, book, model, lengths, chosen)
+        view = frontier.View(model, lengths, chosen, ours if scope == "fleet" else None)
+        drawing: Picture = frontier.picture(economics, book, view)
     except FrontierError as error:
         return {**context, "problem": str(error)}
 

@@ -1,5 +1,6 @@
 """Turns templates into answers, with the headers that keep a page to itself."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 FAILED_ENDINGS = frozenset(ending.value for ending in Ending if not ending.is_billable)
 SHORT_ID_CHARS = 8
+_ID_HEAD = re.compile(r"[a-z]{1,8}[-_]")
 _FILTERS: Mapping[str, Callable[..., object]] = {
     name: getattr(shapes, name)
     for name in (
@@ -39,11 +41,12 @@ _FILTERS: Mapping[str, Callable[..., object]] = {
 def short_id(row_id: str) -> str:
     """An id short enough for a table: what it names, and its last characters, which differ most.
 
-    >>> short_id("gen-0190a1b2c3d47e8f9a0b1c2d3e4f5061"), short_id("gen-1")
-    ('gen-…3e4f5061', 'gen-1')
+    >>> short_id("gen-0190a1b2c3d47e8f9a0b1c2d3e4f5061"), short_id("cus_0190a1b2c3d47e8f9a0b1c2d"), short_id("gen-1")
+    ('gen-…3e4f5061', 'cus_…9a0b1c2d', 'gen-1')
     """
-    head, dash, tail = row_id.partition("-")
-    return f"{head}{dash}…{tail[-SHORT_ID_CHARS:]}" if len(tail) > 2 * SHORT_ID_CHARS else row_id
+    head = _ID_HEAD.match(row_id)
+    tail = row_id[head.end() :] if head is not None else row_id
+    return f"{row_id[: -len(tail)]}…{tail[-SHORT_ID_CHARS:]}" if len(tail) > 2 * SHORT_ID_CHARS else row_id
 
 
 def words(name: str) -> str:

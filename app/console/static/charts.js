@@ -65,6 +65,10 @@
       name: group.name, type: "scatter", symbolSize: 6, data: group.points, itemStyle: { color: colour(index), opacity: 0.55 },
       emphasis: { scale: 1.8, itemStyle: { opacity: 1 } },
     }));
+    const others = {
+      name: "Measured elsewhere", type: "scatter", symbolSize: 5, data: data.others, z: 1,
+      itemStyle: { color: t.ink3, opacity: 0.22 }, emphasis: { scale: 1.8, itemStyle: { opacity: 0.8 } },
+    };
     const line = {
       name: "Frontier", type: "line", data: data.frontier, showSymbol: true, symbolSize: 5, smooth: false, z: 3,
       lineStyle: { color: t.ink, width: 1.75 }, itemStyle: { color: t.ink },
@@ -91,7 +95,7 @@
         axisLabel: { color: t.ink3, fontSize: 11, formatter: (value) => data.dollars ? "$" + Number(value.toPrecision(3)) : short(value) } }),
       xAxis: axis(t, { type: "value", name: "Interactivity, tok/s/user", nameLocation: "middle", nameGap: 26, min: 0 }),
       tooltip: Object.assign(base(t).tooltip, { trigger: "item", formatter: (at) => (data.words[at.data.id || (at.data.value || at.data)[2]] || at.seriesName) }),
-      series: [...measured, line, tiers],
+      series: [others, ...measured, line, tiers],
     });
   }
 
@@ -123,7 +127,7 @@
     const element = document.getElementById("legend");
     if (!element) return;
     const keys = data.groups.map((group, index) => [group.name, t.palette[index % t.palette.length]]);
-    element.replaceChildren(...[...keys, ["frontier", t.ink]].map(([name, colour]) => {
+    element.replaceChildren(...[...keys, ["frontier", t.ink], ...(data.others.length ? [["run by others", t.line]] : [])].map(([name, colour]) => {
       const key = document.createElement("span"), dot = document.createElement("span");
       dot.className = "dot";
       dot.style.background = colour;

@@ -86,7 +86,7 @@ async def test_the_overview_shows_the_days_figures(empty_market: Market) -> None
     await empty_market.sign_in()
     shown = text_of(await empty_market.page("/console"))
     assert "Revenue today $11.30 $11.80 gross less $0.50 for late and failed answers" in shown
-    assert "Token margin today $7.30 64.6 %" in shown
+    assert "Token margin today $7.30 64.6 % over $4.00 of cost per token" in shown
     assert "Good tokens today 9.89 k of 10.0 k" in shown
     assert "Requests today 100 1 failed (1.0 %); nothing was charged for those" in shown
     assert "standard 98.0 % of 100 98.9 %" in shown

@@ -97,7 +97,7 @@ def test_a_tiny_line_stays_inside_its_box_even_below_zero_and_with_one_point() -
             assert 0 <= float(x) <= 240
             assert 0 <= float(y) <= 36
     assert spark([]) == ""
-    assert rate_per_s([], good=True) == 0
+    assert rate_per_s([], 0, good=True) == 0
 
 
 def test_names_and_queries_are_written_for_readers() -> None:
