@@ -259,7 +259,7 @@ def refusal(refuse: Refuse) -> Exception:
     retry_after_s = None if refuse.retry_after_us is None else refuse.retry_after_us / US_PER_S
     match refuse.reason:
         case RefusalReason.NO_OFFER:
-            return no_provider(refuse.explanation, worth_retrying=refuse.retry_after_us is not None)
+            return no_provider(refuse.explanation, retry_after_s)
         case RefusalReason.CONTEXT_TOO_LONG:
             return invalid("messages", refuse.explanation, "context_length_exceeded")
         case RefusalReason.NO_CAPACITY | RefusalReason.PROMISE_OUT_OF_REACH | RefusalReason.QUEUE_FULL:

@@ -1,5 +1,6 @@
 """What the gateway refuses, each with the numbers and what to do; pure."""
 
+import math
 from collections.abc import Iterable
 
 from app.errors import NO_RETRY, MarketError, Retry
@@ -81,13 +82,19 @@ def body_too_slow(seconds: float) -> MarketError:
 
 
 def rate_limited(limit: str, retry_after_s: float, headers: dict[str, str]) -> MarketError:
-    """A customer over one of their limits."""
+    """A customer over one of their limits; without end when this request alone is over it."""
+    if math.isinf(retry_after_s):
+        message = f"This request alone is over your limit for {limit}: it can never start. Ask for fewer tokens."
+        retry = NO_RETRY
+    else:
+        message = f"Rate limit reached for {limit}. Try again in {retry_after_s:.2f} s."
+        retry = Retry(should_retry=True, after_s=retry_after_s)
     return MarketError(
         429,
         "rate_limit_exceeded",
-        f"Rate limit reached for {limit}. Try again in {retry_after_s:.2f} s.",
+        message,
         type="tokens" if limit == "tokens" else "requests",
-        retry=Retry(should_retry=True, after_s=retry_after_s),
+        retry=retry,
         extra_headers=headers,
     )
 
@@ -103,14 +110,14 @@ def capacity_exceeded(explanation: str, retry_after_s: float | None) -> MarketEr
     )
 
 
-def no_provider(explanation: str, *, worth_retrying: bool) -> MarketError:
-    """No provider serves this at all, or none is well."""
+def no_provider(explanation: str, retry_after_s: float | None) -> MarketError:
+    """No provider serves this at all, or none is well; None when trying again cannot help."""
     return MarketError(
         503,
         "no_provider_available",
         f"{explanation} Nothing was charged.",
         type="service_unavailable_error",
-        retry=Retry(should_retry=worth_retrying, after_s=2.0 if worth_retrying else None),
+        retry=Retry(should_retry=retry_after_s is not None, after_s=retry_after_s),
     )
 
 

@@ -154,3 +154,36 @@ async def test_after_unwatch_a_hang_up_interrupts_nothing() -> None:
     reader.left.set()
     await asyncio.sleep(0.01)
     assert not exchange.is_hung_up
+
+
+@pytest.mark.parametrize("what", ["start", "finish"])
+async def test_a_reader_that_takes_nothing_is_cut_off_at_the_first_and_the_last_byte_too(what: str) -> None:
+    # As when it has not yet read the answer to the request before, on the same connection.
+    reader = Reader()
+    aborted: list[str] = []
+    exchange = exchange_with(reader, stall_s_max=0.02, aborted=aborted)
+    if what == "finish":
+        await exchange.start(200, [])
+    reader.open.clear()
+    sending = asyncio.ensure_future(exchange.start(200, []) if what == "start" else exchange.finish(b"last"))
+    await asyncio.sleep(0.05)
+    assert (aborted, exchange.is_hung_up, sending.done()) == (["aborted"], True, False)
+    reader.open.set()  # a server ends the wait of whoever writes to an aborted connection
+    await asyncio.wait_for(sending, 1)
+
+
+async def test_the_time_in_which_the_head_is_refused_is_measured() -> None:
+    reader = Reader()
+    exchange = exchange_with(reader)
+    reader.open.clear()
+    asyncio.get_running_loop().call_later(0.05, reader.open.set)
+    assert 45_000_000 <= await exchange.start(200, []) < 2_000_000_000
+
+
+async def test_a_stalled_reader_without_a_way_to_abort_is_still_noticed() -> None:
+    reader = Reader()
+    exchange = exchange_with(reader, stall_s_max=0.01)
+    reader.open.clear()
+    asyncio.get_running_loop().call_later(0.03, reader.open.set)
+    await exchange.finish()
+    assert exchange.is_hung_up
