@@ -70,7 +70,7 @@ def frontier(options: FrontierOptions) -> None:
     from pricing.frontier_document import frontier_document
 
     settings = load_settings({"ownership": options.ownership})
-    speeds = _speeds(options.at)
+    speeds = speeds_of(options.at)
     try:
         found, front = _drawn(options, settings)
         document = {"ownership": settings.ownership, **frontier_document(found, front, speeds)}
@@ -87,7 +87,8 @@ def frontier(options: FrontierOptions) -> None:
         _print(front, document)
 
 
-def _speeds(text: str | None) -> tuple[float, ...]:
+def speeds_of(text: str | None) -> tuple[float, ...]:
+    """The speeds that ``--at`` names; a usage error when it makes no sense."""
     from pricing.frontier_document import speeds_from
 
     try:

@@ -24,7 +24,7 @@ GROUPS: Final = (
     "simulate",
 )
 """Modules beside this one whose ``app`` is a group of commands."""
-COMMANDS: Final = ("frontier",)
+COMMANDS: Final = ("capacity", "frontier", "whatif")
 """Modules beside this one that hold one command of their own name."""
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the market keeps everything.  [default: var]")]

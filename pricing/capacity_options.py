@@ -1,0 +1,53 @@
+"""How each tier could be served on each kind of hardware, from what was measured: the capacity programme's columns."""
+
+from collections.abc import Mapping
+
+from pricing.candidates import Candidate, Candidates, FrontierError, admitted
+from pricing.capacity import Hardware, Option
+from pricing.frontier import frontier
+from pricing.hardware import HardwareCost
+from pricing.slo import Tier
+from pricing.tiers import TierPoint, TierRules
+
+
+def tier_options(
+    found: Candidates, sold: Mapping[Tier, TierPoint], rules: TierRules, utilisation: float = 1.0
+) -> tuple[Option, ...]:
+    """For every tier and hardware the best measured point that keeps the tier's promise.
+
+    That is the point with the largest yield among those that keep the tier's ceiling and are at least as fast as what
+    is sold (for bulk, at any speed). Hardware without one cannot serve the tier.
+
+    Args:
+        found: every point that may be used.
+        sold: the tiers' points.
+        rules: how they were chosen.
+        utilisation: the share of a fleet's time that makes tokens; what stands idle must be run too.
+    """
+    options: list[Option] = []
+    for tier, point in sold.items():
+        by_hardware: dict[str, list[Candidate]] = {}
+        for candidate in _eligible(found, tier, rules):
+            by_hardware.setdefault(candidate.profile.configuration.hardware, []).append(candidate)
+        for name, points in sorted(by_hardware.items()):
+            front = frontier(points)
+            best = front.points[0] if tier is Tier.BULK else front.next_at_least(point.chosen.tok_s_user)
+            if best is not None:
+                n_gpus = best.profile.configuration.n_gpus
+                options.append(Option(tier, name, best.tok_s_per_gpu * utilisation, best.id, n_gpus))
+    return tuple(options)
+
+
+def _eligible(found: Candidates, tier: Tier, rules: TierRules) -> tuple[Candidate, ...]:
+    try:
+        return admitted(found, rules.ceiling(tier), rules.factors)
+    except FrontierError:
+        return ()
+
+
+def hardware_pools(
+    options: tuple[Option, ...], costs: Mapping[str, HardwareCost], counts: Mapping[str, float]
+) -> tuple[Hardware, ...]:
+    """The kinds of hardware that the options run on, with their cost, power and how many there are at most."""
+    names = sorted({option.hardware for option in options})
+    return tuple(Hardware(name, costs[name].usd_per_hour, costs[name].kw, counts.get(name)) for name in names)
