@@ -32,7 +32,7 @@ class Sums:
         gross: at the rates of the tier served, before lateness and failure.
         adjustment: what lateness and failure gave back.
         revenue: what customers paid: net, at most what was held.
-        cost: what the tokens cost, by the cost column of the books they were sold under.
+        cost: what the tokens cost, at the cost per token that each deployment is rated at.
     """
 
     accepted: int = 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from app.admin.desk import Economics
 from app.settings import Settings
 from pricing.hardware import by_hardware, hardware_costs, local_machine
-from pricing.profile_document import profile_from_json
+from pricing.profile_document import BYTES_MAX, profile_from_json
 from pricing.profiles import Profile, cleaned
 from pricing.shipped import parameters_billion, shipped_profiles, source_titles
 
@@ -29,4 +29,8 @@ def shipped_economics(settings: Settings) -> Economics:
 def measured_here(folder: Path) -> list[Profile]:
     """Profile documents of this market's own measurements; none where nothing was measured yet."""
     documents = sorted(folder.glob("*.json"))[:DOCUMENTS_MAX]
-    return [profile_from_json(document.read_bytes()) for document in documents]
+    profiles: list[Profile] = []
+    for document in documents:
+        with document.open("rb") as file:
+            profiles.append(profile_from_json(file.read(BYTES_MAX + 1)))
+    return profiles

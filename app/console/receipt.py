@@ -129,7 +129,10 @@ def _stages(event: UsageEvent, first_us: int | None, scale_us: int) -> tuple[Sta
     placed_us = event.placed_at_us - event.requested_at_us
     total_us = event.finished_at_us - event.requested_at_us
     bounds = [("queue", "Admit and place", 0, placed_us)]
-    if first_us is None:
+    decoding = f"decode-{event.tier_served}"
+    if first_us is not None and not event.is_streamed:
+        bounds.append((decoding, "Prefill and decode", placed_us, total_us))
+    elif first_us is None:
         bounds.append(("prefill", "Waiting for a first token", placed_us, total_us))
     else:
         bounds += [

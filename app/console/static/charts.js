@@ -115,7 +115,7 @@
       tooltip: Object.assign(base(t).tooltip, { trigger: "axis", axisPointer: { type: "line", lineStyle: { color: t.ink3 } },
         formatter: (at) => { const here = at.find((each) => each.seriesName === "delivered"); return here ? whole(here.value[1]) + " tokens by " + whole(here.value[0]) + " ms" + (here.value[2] ? "\n" + (here.value[2] === "missed" ? "missed every deadline" : "good at " + here.value[2]) : "") : ""; } }),
       series: [...due, {
-        name: "delivered", type: "line", step: "end", symbol: "circle", symbolSize: 5, z: 5, showSymbol: true, showAllSymbol: true,
+        name: "delivered", type: "line", step: "end", symbol: "circle", symbolSize: data.delivered.length > 20 ? 5 : 9, z: 5, showSymbol: true, showAllSymbol: true,
         data: data.delivered.map((point) => ({ value: point, itemStyle: { color: met(point[2]) } })),
         lineStyle: { color: t.ink3, width: 1 }, emphasis: { scale: 1.6 },
       }],

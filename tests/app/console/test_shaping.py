@@ -135,6 +135,15 @@ def test_a_waterfalls_stages_meet_and_its_deadlines_are_the_ladders() -> None:
     assert shown.dues == ()
 
 
+def test_an_answer_in_one_body_has_no_moment_between_prefill_and_decode() -> None:
+    shown = receipt(event("gen-1", NOON_US, is_streamed=False), None)
+    assert [(stage.title, stage.begin_us, stage.end_us) for stage in shown.stages] == [
+        ("Admit and place", 0, 20_000),
+        ("Prefill and decode", 20_000, 2_000_000),
+    ]
+    assert shown.tpot_us is None
+
+
 def test_the_charged_amount_is_never_above_what_was_held() -> None:
     assert receipt(event("gen-1", NOON_US, held=7), None).charged == 7
 
