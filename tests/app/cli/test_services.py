@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from app.cli.demo import GPT_OSS
@@ -24,7 +25,6 @@ from app.ledger.service import Ledger
 from app.ledger.writer import LedgerWriter
 from pricing.money import NanoUsd
 from tests.app.cli.running_market import RunningMarket, children_of, is_alive, wait_until
-from tests.postgres import _execute
 
 pytest_plugins = ("tests.postgres",)
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
@@ -39,6 +39,14 @@ class Site:
     env: Env
     processes: dict[str, subprocess.Popen[bytes]]
     market: RunningMarket
+
+
+async def execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
 
 
 def run(env: Env, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -67,7 +75,7 @@ def process(env: Env, log: Path, *arguments: str) -> Generator[subprocess.Popen[
 @pytest.fixture(scope="module")
 def site(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    asyncio.run(_execute(postgres_server, "CREATE DATABASE site"))
+    asyncio.run(execute(postgres_server, "CREATE DATABASE site"))
     ports = free_ports(["api", "provider"], {})
     env = {
         **os.environ,
@@ -98,7 +106,7 @@ def site(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         market = RunningMarket(running["api"], {**credentials, "url": f"http://127.0.0.1:{ports['api']}"})  # pyright: ignore[reportArgumentType] (read by nobody)
         assert wait_until(lambda: is_ready(market), 60), (folder / "api.log").read_text()[-4000:]
         yield Site(env, running, market)
-    asyncio.run(_execute(postgres_server, "DROP DATABASE site WITH (FORCE)"))
+    asyncio.run(execute(postgres_server, "DROP DATABASE site WITH (FORCE)"))
 
 
 def is_ready(market: RunningMarket) -> bool:
