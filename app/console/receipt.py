@@ -135,10 +135,7 @@ def _stages(event: UsageEvent, first_us: int | None, scale_us: int) -> tuple[Sta
     elif first_us is None:
         bounds.append(("prefill", "Waiting for a first token", placed_us, total_us))
     else:
-        bounds += [
-            ("prefill", "Prefill", placed_us, first_us),
-            (f"decode-{event.tier_served}", "Decode", first_us, total_us),
-        ]
+        bounds += [("prefill", "Prefill", placed_us, first_us), (decoding, "Decode", first_us, total_us)]
     return tuple(
         Stage(look, title, begin, end, begin * 1000 / scale_us, max(1.5, (end - begin) * 1000 / scale_us))
         for look, title, begin, end in bounds
