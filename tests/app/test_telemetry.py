@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 from app.telemetry import Finished, Metrics
 
 DONE = Finished(
@@ -52,3 +57,17 @@ def test_two_metrics_of_one_process_do_not_share_counts() -> None:
     first.refused("capacity_exceeded")
     assert value(second, "refusals_total", code="capacity_exceeded") is None
     assert b'goodput_refusals_total{code="capacity_exceeded"} 1.0' in first.render()
+
+
+def test_processes_that_share_a_directory_are_summed(tmp_path: Path) -> None:
+    script = (
+        "from app.telemetry import Metrics\n"
+        "metrics = Metrics(); metrics.refused('capacity_exceeded'); print(metrics.render().decode())"
+    )
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    said = [
+        subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert 'goodput_refusals_total{code="capacity_exceeded"} 1.0' in said[0]
+    assert 'goodput_refusals_total{code="capacity_exceeded"} 2.0' in said[1]
