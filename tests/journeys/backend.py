@@ -24,6 +24,7 @@ class Behaviour:
         token_text: what each token says.
         prompt_tokens: what the usage reports; ``hidden_tokens`` of reasoning come on top of what it says.
         finish_reason: said at the end, where not ``stop`` or ``length``.
+        calls_tool: says its tokens as arguments of a call of this tool.
         heeds_limit: whether it stops where the request says.
         fault: what goes wrong; ``after_tokens`` says when.
     """
@@ -36,6 +37,7 @@ class Behaviour:
     hidden_tokens: int = 0
     finish_reason: str = ""
     heeds_limit: bool = True
+    calls_tool: str = ""
     fault: Fault = "none"
     after_tokens: int = 0
 
@@ -120,7 +122,7 @@ class Backend:
                 return False
             await _sleep_until(due, reader)
             due += now.tpot_s
-            _event(writer, {"content": now.token_text})
+            _event(writer, _tool_call(now, index) if now.calls_tool else {"content": now.token_text})
             await writer.drain()
         _event(writer, {}, reason)
         if now.fault != "usage_missing":
@@ -195,6 +197,14 @@ def _event(writer: asyncio.StreamWriter, delta: dict[str, Any], reason: str | No
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
     body = {"id": "b-1", "object": "chat.completion.chunk", "created": 1, "model": "b", "choices": [choice]}
     _chunk(writer, b"data: " + json.dumps(body).encode() + b"\n\n")
+
+
+def _tool_call(now: Behaviour, index: int) -> dict[str, Any]:
+    call: dict[str, Any] = {"index": 0, "function": {"arguments": now.token_text}}
+    if not index:
+        call |= {"id": "call_1", "type": "function"}
+        call["function"]["name"] = now.calls_tool
+    return {"tool_calls": [call]}
 
 
 def _usage_event(writer: asyncio.StreamWriter, usage: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import openai
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, OpenAI
 
 from tests.journeys.backend import Behaviour
 from tests.journeys.stage import MODEL, Stage
@@ -130,3 +130,50 @@ def test_a_wrong_key_is_an_authentication_error(stage: Stage) -> None:
     with stage.client(api_key="gp-wrong") as client, pytest.raises(openai.AuthenticationError) as raised:
         client.models.list()
     assert raised.value.code == "invalid_api_key"
+
+
+TOOL: Any = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
+
+
+def test_tool_calls_are_streamed_whole_timed_and_billed(stage: Stage) -> None:
+    stage.backend.behaviour = Behaviour(tokens=3, token_text="{}", calls_tool="look_up", finish_reason="tool_calls")
+    with stage.client() as client:
+        chunks = list(client.chat.completions.create(model=MODEL, messages=HELLO, tools=[TOOL], stream=True))
+    calls = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+    assert [call.function.name for call in calls if call.function and call.function.name] == ["look_up"]
+    assert "".join(call.function.arguments or "" for call in calls if call.function) == "{}{}{}"
+    assert calls[0].id == "call_1"
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+    receipt = stage.receipt(chunks[0].id)
+    assert (receipt["usage"]["output"], receipt["attained"], receipt["finish_reason"]) == (3, True, "tool_calls")
+    assert stage.backend.requests[-1]["tools"] == [TOOL]
+
+
+def test_the_raw_response_has_the_markets_headers(stage: Stage) -> None:
+    with stage.client() as client:
+        raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=HELLO, service_tier="priority")
+    answer = raw.parse()
+    assert raw.headers["x-request-id"] == raw.headers["x-generation-id"] == answer.id
+    assert (raw.headers["x-tier"], raw.headers["x-provider"]) == ("premium", "p1")
+    assert int(raw.headers["x-ratelimit-remaining-requests"]) < int(raw.headers["x-ratelimit-limit-requests"])
+    assert raw.headers["x-ratelimit-reset-requests"].endswith("s")
+
+
+def test_the_sdk_does_not_try_again_what_cannot_help(stage: Stage) -> None:
+    _, key = stage.new_key(credit_nano=0)
+    counter = stage.assembly.market.meters._metrics.refusals.labels("insufficient_credits")
+    before = counter._value.get()
+    with (
+        OpenAI(base_url=stage.url + "/v1", api_key=key, max_retries=2) as client,
+        pytest.raises(openai.APIStatusError) as raised,
+    ):
+        client.chat.completions.create(model=MODEL, messages=HELLO)
+    assert (raised.value.status_code, raised.value.code) == (402, "insufficient_credits")
+    assert counter._value.get() == before + 1
+
+
+def test_a_failure_in_mid_stream_raises_the_sdks_error(stage: Stage) -> None:
+    stage.backend.behaviour = Behaviour(fault="error_event", after_tokens=2, tpot_s=0.005)
+    with stage.client() as client, pytest.raises(openai.APIError) as raised:
+        list(client.chat.completions.create(model=MODEL, messages=HELLO, stream=True))
+    assert raised.value.code == "provider_unavailable"

@@ -1,11 +1,17 @@
 """One request from first byte to ledger entry, left and cancelled at each await: nothing is ever left behind."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from asyncpg import CannotConnectNowError
+from structlog.testing import capture_logs
 
 from app.errors import MarketError
+from app.gateway import routes
 from pricing.rating import Ending
 from pricing.usage import Usage
 from providers.errors import ProviderRejectedRequest, ProviderServerError, ProviderTimeout
@@ -174,8 +180,10 @@ async def test_an_extension_that_fails_ends_the_answer_free_of_charge() -> None:
 async def test_a_mistake_of_ours_is_told_briefly_and_charged_to_nobody() -> None:
     rooms = Rooms()
     rooms.backends.scripts["p/d"] = [RuntimeError("a secret of ours")]
-    customer = await rooms.ask()
+    with capture_logs() as logs:
+        customer = await rooms.ask()
     assert (customer.status, "secret" in customer.text, "gen_1" in customer.text) == (500, False, True)
+    assert [(each["event"], each["request_id"]) for each in logs] == [("request.failed", "gen_1")]
     await rooms.check_nothing_is_left()
     assert [each.charge.net for each in rooms.ledger.settled] == [0]
     assert rooms.metric("goodput_requests_total", tier="standard", model="m", provider="p", status="500") == 1
@@ -297,3 +305,23 @@ async def test_a_named_quote_is_honoured_and_a_strangers_is_not() -> None:
     refused = await rooms.ask(quote_id="qt-forged")
     assert refused.status == 400
     assert '"invalid_quote"' in refused.text
+
+
+@pytest.mark.parametrize("trouble", [OSError("connection refused"), CannotConnectNowError("starting up"), None])
+async def test_readiness_names_a_database_that_is_away_starting_or_silent(
+    trouble: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def reading() -> AsyncGenerator[None]:
+        if trouble is not None:
+            raise trouble
+        await asyncio.sleep(60)
+        yield
+
+    monkeypatch.setattr(routes, "DATABASE_S_MAX", 0.01)
+    rooms = Rooms()
+    rooms.market.database = cast("Any", SimpleNamespace(reading=reading))
+    checks = await routes.readiness(rooms.market)
+    assert checks["database"] == {"ok": False, "why": str(trouble or "no answer within 0.01 s")}
+    assert checks["redis"]["ok"] is True
+    assert checks["providers"] == {"ok": True, "unserved": []}
