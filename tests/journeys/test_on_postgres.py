@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from app.embedded_redis import embedded_redis
-from tests.journeys import test_bad_days, test_money_at_the_edges, test_openai_sdk, test_promise_kept_or_paid_for
+from tests.journeys import (
+    test_bad_days,
+    test_money_at_the_edges,
+    test_openai_sdk,
+    test_promise_kept_or_paid_for,
+    test_requests_sent_again,
+    test_what_a_cheat_would_try,
+)
 from tests.journeys.stage import Stage, opened
 
 pytest_plugins = ("tests.postgres",)
@@ -39,3 +46,13 @@ def test_budgets_and_requests_sent_twice(stage: Stage) -> None:
     stage.backend.requests.clear()
     test_money_at_the_edges.test_a_request_sent_twice_under_one_key_runs_and_costs_once(stage)
     test_money_at_the_edges.test_a_long_answer_extends_its_hold_as_it_grows(stage)
+
+
+def test_odd_words_and_keys_sent_at_once(stage: Stage) -> None:
+    for reason in ("x" * 3_000, "s\0top", "\ud83d"):
+        test_what_a_cheat_would_try.test_any_word_for_the_end_is_passed_on_and_settled(stage, reason, is_stream=True)
+    stage.backend.requests.clear()
+    test_requests_sent_again.test_the_same_key_at_once_runs_once(stage)
+    test_requests_sent_again.test_a_customer_who_got_nothing_before_they_left_is_answered_the_second_time(
+        stage, is_stream=False
+    )
