@@ -290,7 +290,6 @@ def admin_routes(desk: Desk) -> list[ControllerRouterHandler]:
         exception_handlers={MarketError: market_problem, MoneyError: money_problem, HTTPException: http_problem},
         request_max_body_size=BODY_BYTES_MAX,
         tags=["operators"],
-        security=[{"operator_token": []}],
     )
     return [router]
 

@@ -2,11 +2,14 @@ import json
 from typing import Any
 
 import pytest
+from litestar import Litestar
+from litestar.openapi.config import OpenAPIConfig
 
 from app.admin.repository import RequestFilter, requests_page
+from app.admin.routes import admin_routes
 from app.identity.auth import InvalidApiKey
 from app.identity.roles import Role
-from tests.app.console.market_fixtures import NOON_US, Market, event, put
+from tests.app.console.market_fixtures import NOON_US, Market, Stage, event, put
 
 READS = ("overview", "providers", "requests", "customers", "prices", "ledger/balance", "ledger/transactions", "audit")
 
@@ -227,3 +230,12 @@ async def test_the_ledger_balances_and_its_journal_is_paged(market: Market) -> N
 async def test_what_is_not_there_is_a_problem_document(market: Market, method: str, path: str, status: int) -> None:
     answer = await market.client.request(method, f"/admin/{path}", headers=market.bearer())
     assert answer.status_code == status
+
+
+async def test_every_operation_is_described_under_an_id_of_its_own(stage: Stage) -> None:
+    app = Litestar(route_handlers=admin_routes(stage.desk), openapi_config=OpenAPIConfig(title="Goodput", version="1"))
+    paths = app.openapi_schema.to_schema()["paths"]
+    operations = [each["operationId"] for item in paths.values() for each in item.values()]
+    assert len(operations) == len(set(operations)) == 18
+    assert "grant_credit" in operations
+    assert all(each["summary"] for item in paths.values() for each in item.values())

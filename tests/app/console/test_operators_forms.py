@@ -71,6 +71,14 @@ async def test_a_new_keys_secret_is_shown_on_that_one_page_only(market: Market) 
     assert secret[:9] in again
 
 
+async def test_a_key_without_a_label_is_refused_and_no_secret_is_made(market: Market) -> None:
+    customer_id = await add_customer(market.desk, "Acme")
+    await market.sign_in()
+    answer = await market.send(f"/console/customers/{customer_id}/keys", label=" ")
+    assert answer.status_code == 400
+    assert 'id="secret"' not in answer.text
+
+
 async def test_revoking_asks_first_and_then_ends_the_key_at_once(market: Market) -> None:
     customer_id = await add_customer(market.desk, "Acme")
     await market.sign_in()

@@ -223,6 +223,21 @@ async def test_an_unknown_page_is_a_page_of_ours(market: Market) -> None:
     assert answer.headers["content-security-policy"]
 
 
+async def test_a_mistake_of_ours_is_a_page_that_tells_nothing_of_its_insides(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("the inside of the house")
+
+    await market.sign_in()
+    monkeypatch.setattr("app.admin.repository.price_books", broken)
+    answer = await market.client.get("/console/prices")
+    assert answer.status_code == 500
+    assert "Something went wrong on our side" in answer.text
+    assert "inside of the house" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
 async def test_hundreds_of_customers_come_in_pages(empty_market: Market) -> None:
     async with empty_market.desk.database.writing() as session:
         for number in range(60):

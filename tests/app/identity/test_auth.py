@@ -227,6 +227,25 @@ async def test_uses_are_noted_once_and_never_move_back(
     assert stored.last_used_at_us == AT_US + 5
 
 
+async def test_uses_that_could_not_be_noted_are_noted_the_next_time(
+    database: Database, authenticator: Authenticator, counted: CountingDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable() -> None:
+        raise OSError("the disk is full")
+
+    secret, key = await _key(database)
+    await authenticator.authenticate(f"Bearer {secret}")
+    with monkeypatch.context() as away:
+        away.setattr(counted, "writing", unavailable)
+        with pytest.raises(OSError, match="disk is full"):
+            await authenticator.write_uses()
+    assert await authenticator.write_uses() == 1
+    async with database.reading() as session:
+        stored = await session.get(ApiKey, key.id)
+    assert stored is not None
+    assert stored.last_used_at_us is not None
+
+
 async def test_a_token_has_its_operators_role_until_it_is_revoked(
     database: Database, authenticator: Authenticator
 ) -> None:
