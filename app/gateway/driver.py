@@ -190,6 +190,14 @@ class Driver:
         """Tells the lease store that the prompt is no longer pending. Returns at once."""
         self.spawn(self._leases.started(placement.job.id, placement.offer.id))
 
+    def started_when_due(self, placement: Placement) -> asyncio.TimerHandle:
+        """As :meth:`started`, when the first token is due; cancel it when the answer is over.
+
+        No first token tells when the prompt of a whole answer was read, and it would else count as pending to the end.
+        """
+        after_s = placement.candidate.ttft_us / US_PER_S
+        return asyncio.get_running_loop().call_later(after_s, self.started, placement)
+
     def _wake(self, decisions: tuple[Admit | Refuse, ...]) -> None:
         for decision in decisions:
             future = self._waiting.get(decision.job.id)

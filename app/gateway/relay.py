@@ -72,7 +72,8 @@ class Relay:
             return Ended(Ending.HOLD_EXHAUSTED)
 
     async def _attempt(self) -> ProviderError | None:
-        offer = self.answer.placement.offer
+        placement, offer = self.answer.placement, self.answer.placement.offer
+        prefilled = None if self.answer.ask.order.is_stream else self.market.driver.started_when_due(placement)
         try:
             async with aclosing(self.market.supply.provider(offer.id).stream(self._request())) as chunks:
                 async for chunk in chunks:
@@ -80,6 +81,9 @@ class Relay:
         except ProviderError as failure:
             self.market.supply.failed(offer.id, failure)
             return failure
+        finally:
+            if prefilled is not None:
+                prefilled.cancel()
         return None
 
     def _request(self) -> CompletionRequest:

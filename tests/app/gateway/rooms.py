@@ -128,6 +128,7 @@ class Leases:
 
     points: Points
     live: dict[str, OfferId] = field(default_factory=dict[str, OfferId])
+    prefilled: list[str] = field(default_factory=list[str])
 
     async def admit(self, request: LeaseRequest) -> Leased | Denied:
         for candidate in request.candidates:
@@ -138,8 +139,8 @@ class Leases:
         return Denied({each.offer_id: Load(1, 4, 0) for each in request.candidates}, ALLOWANCE)
 
     async def started(self, lease_id: str, offer_id: OfferId) -> None:
-        assert lease_id
-        assert offer_id
+        assert self.live[lease_id] == offer_id
+        self.prefilled.append(lease_id)
 
     async def release(self, lease_id: str, offer_id: OfferId) -> bool:
         await self.points.at("release")

@@ -325,3 +325,23 @@ async def test_readiness_names_a_database_that_is_away_starting_or_silent(
     assert checks["database"] == {"ok": False, "why": str(trouble or "no answer within 0.01 s")}
     assert checks["redis"]["ok"] is True
     assert checks["providers"] == {"ok": True, "unserved": []}
+
+
+async def test_the_prompt_of_a_whole_answer_counts_as_read_when_it_should_have_been() -> None:
+    rooms = Rooms()
+    slow(rooms, is_stream=False)
+    task = await halted(rooms, "first")
+    assert rooms.leases.prefilled == []
+    await asyncio.sleep(0.2)  # the offer's first token takes 50 ms, and some for the prompt
+    assert rooms.leases.prefilled == ["gen_1"]
+    rooms.points.open.set()
+    await asyncio.wait_for(task, 5)
+    await rooms.check_nothing_is_left()
+
+
+async def test_a_whole_answer_that_comes_sooner_tells_nothing_of_its_prompt_afterwards() -> None:
+    rooms = Rooms()
+    rooms.backends.scripts["p/d"] = [whole(2)]
+    await rooms.ask()
+    await asyncio.sleep(0.2)
+    assert rooms.leases.prefilled == []
