@@ -41,14 +41,12 @@ from app.ledger.service import Ledger
 from app.ledger.writer import LedgerWriter
 from app.logs import get_logger
 from app.refusals import HANDLERS
-from app.settings import Settings
+from app.settings import IN_PROCESS, Settings
 from app.telemetry import Metrics
 from pricing.slo import US_PER_S
 from scheduler.dispatcher import Dispatcher
 from scheduler.policy import Policy
 
-IN_PROCESS = "memory://"
-"""The ``GOODPUT_REDIS_URL`` of a market that lives in one process and keeps its leases there."""
 KEY_USES_S = 30.0
 GAUGES_S = 5.0
 

@@ -10,6 +10,9 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+IN_PROCESS: Final = "memory://"
+"""The ``GOODPUT_REDIS_URL`` of a market that lives in one process and keeps its leases there."""
+
 SOCKET_PATH_BYTES_MAX: Final = 100
 """The longest path of a unix socket that every client takes; the kernel takes 107."""
 

@@ -12,6 +12,7 @@ from typing import Final
 from app.cli.failure import Failure
 
 FREE_BYTES_MIN: Final = 256 * 1024 * 1024
+LOG_BYTES_MAX: Final = 10_000_000
 _MIB: Final = 1024 * 1024
 
 
@@ -63,6 +64,12 @@ def write_private(file: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     draft.replace(file)
+
+
+def put_aside(log: Path) -> None:
+    """Starts a log that has grown large anew; one earlier one is kept."""
+    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
+        log.replace(log.with_suffix(".log.1"))
 
 
 def _writable(path: Path) -> Path:

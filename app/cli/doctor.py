@@ -20,7 +20,7 @@ from app.cli.failure import Failure
 from app.cli.server import listening_socket
 from app.db import Database
 from app.embedded_redis import EmbeddedRedisError, server_executable
-from app.settings import Settings
+from app.settings import IN_PROCESS, Settings
 from migrations.run import head
 
 _MIB: Final = 1024 * 1024
@@ -58,7 +58,7 @@ def examine(settings: Settings) -> list[Finding]:
 def _finding(about: str, check: Callable[[Settings], str], settings: Settings) -> Finding:
     try:
         return Finding(about, is_well=True, said=check(settings))
-    except (Failure, EmbeddedRedisError, OSError, SQLAlchemyError, redis.RedisError) as error:
+    except (Failure, EmbeddedRedisError, OSError, ValueError, SQLAlchemyError, redis.RedisError) as error:
         return Finding(about, is_well=False, said=str(error).splitlines()[0])
 
 
@@ -84,6 +84,8 @@ def _port(settings: Settings) -> str:
 def _redis(settings: Settings) -> str:
     if not settings.redis_url:
         return f"embedded, {server_executable()}"
+    if settings.redis_url == IN_PROCESS:
+        return "leases in one process only; background work needs a server"
     client = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=5, socket_timeout=5)
     with client:
         found: dict[str, object] = client.info("server")

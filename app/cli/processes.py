@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from app.cli.data_dir import put_aside
 from app.logs import get_logger
 from app.tether import tethered
 
-LOG_BYTES_MAX: Final = 10_000_000
 LOG_LINES_SHOWN_MAX: Final = 12
 RESTARTS_MAX: Final = 5
 SETTLED_S: Final = 60.0
@@ -171,5 +171,4 @@ class _Child:
 
     def _rotate(self) -> None:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        if self.log_file.exists() and self.log_file.stat().st_size > LOG_BYTES_MAX:
-            self.log_file.replace(self.log_file.with_suffix(".log.1"))
+        put_aside(self.log_file)

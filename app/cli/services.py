@@ -14,12 +14,12 @@ from celery import Celery, signals
 from uvicorn._types import ASGIApplication
 
 from app import logs
-from app.asgi import IN_PROCESS, assemble
+from app.asgi import assemble
 from app.cli.configuration import environment
 from app.cli.failure import Failure
 from app.cli.server import ApiServer, listening_socket
 from app.http_protocol import FirstByteProtocol
-from app.settings import Settings
+from app.settings import IN_PROCESS, Settings
 from app.worker import celery_app
 
 SQLITE_WORKER: Final = ("--pool", "solo")

@@ -2,16 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from app import logs
-from app.cli.data_dir import held_data_dir, secret_key
+from app.cli.data_dir import held_data_dir, put_aside, secret_key
 from app.cli.failure import Failure
 from app.cli.server import listening_socket
 from app.cli.terminal import note
-from app.settings import Settings
-
-IN_PROCESS: Final = "memory://"
+from app.settings import IN_PROCESS, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,7 @@ def run_up(settings: Settings, options: UpOptions) -> None:
         market_settings = Settings(**(settings.model_dump() | changes))
         log_file = folder / "logs" / "market.log"
         log_file.parent.mkdir(exist_ok=True)
+        put_aside(log_file)
         with log_file.open("a", buffering=1) as log:
             logs.configure(settings.log_level, as_json=True, stream=log)
             note("Opening the market.")

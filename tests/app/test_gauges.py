@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from app.asgi import assemble
-from app.cli.up import IN_PROCESS
 from app.db import Database
 from app.gauges import Gauges
 from app.ledger.holds import HoldRequest
 from app.ledger.service import Ledger
 from app.ledger.writer import LedgerWriter
-from app.settings import Settings
+from app.settings import IN_PROCESS, Settings
 from app.telemetry import Metrics
 from migrations.run import migrate
 from pricing.money import NanoUsd

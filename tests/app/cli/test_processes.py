@@ -109,7 +109,7 @@ async def test_children_end_in_reverse_order_and_a_deaf_one_is_killed(tmp_path: 
 
 
 async def test_a_huge_log_is_put_aside_before_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.cli.processes.LOG_BYTES_MAX", 10)
+    monkeypatch.setattr("app.cli.data_dir.LOG_BYTES_MAX", 10)
     (tmp_path / "worker.log").write_text("old " * 10)
     supervisor = Supervisor(tmp_path)
     await supervisor.start(child(SLEEP))

@@ -57,6 +57,8 @@ def test_the_ready_line_names_everything_that_opens_the_market(market: RunningMa
     assert market.ask("/readyz")[1]["status"] == "ready"
     assert market.ask("/v1/credits")[0] == 200
     assert market.ask("/v1/credits", token="gp-" + "x" * 43)[0] == 401
+    assert market.ask("/admin/overview", token=market.line["admin_token"])[0] == 200
+    assert market.ask("/admin/overview")[0] == 401
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
