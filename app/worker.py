@@ -16,7 +16,7 @@ from celery.schedules import crontab
 from app.db import Database
 from app.settings import Settings
 
-TASK_MODULES: Final = ("app.ledger.tasks", "app.outbox.tasks", "app.reconcile.tasks")
+TASK_MODULES: Final = ("app.ledger.tasks", "app.metering.tasks", "app.outbox.tasks", "app.reconcile.tasks")
 TASK_S_MAX: Final = 240.0
 """How long a task's work may take; enforced by :meth:`Runtime.run`, in every pool."""
 
@@ -111,6 +111,11 @@ def schedule() -> dict[str, dict[str, Any]]:
             "task": "outbox.deliver",
             "schedule": DELIVER_EVERY_S,
             "options": {"expires": DELIVER_EVERY_S},
+        },
+        "erase old timelines": {
+            "task": "metering.erase_timelines",
+            "schedule": crontab(minute=47, hour=3),
+            "options": {"expires": 3600},
         },
         "reconcile": {"task": "reconcile.check", "schedule": crontab(minute=17, hour=3), "options": {"expires": 3600}},
     }

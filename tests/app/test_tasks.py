@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 from structlog.testing import capture_logs
 
 from app.clock import now_us
@@ -12,11 +13,16 @@ from app.ledger.holds import HoldRequest
 from app.ledger.service import Ledger
 from app.ledger.tasks import sweep_holds
 from app.ledger.writer import LedgerWriter
+from app.metering.models import UsageEvent
+from app.metering.tasks import erase
 from app.reconcile.tasks import check
 from app.settings import Settings
 from app.worker import Runtime, celery_app, runtime
 from migrations.run import migrate
+from pricing.goodput import Timeline
 from pricing.money import NanoUsd
+from pricing.usage import Usage
+from tests.deliveries import delivery_row
 
 
 @pytest.fixture
@@ -60,6 +66,30 @@ def test_the_sweep_gives_back_what_a_dead_stream_held_once(worker: Runtime) -> N
     assert worker.run(available) == 1_000
     sweep_holds()
     assert worker.run(available) == 1_000
+
+
+def test_timelines_older_than_the_settings_say_are_forgotten_and_receipts_stay(worker: Runtime) -> None:
+    day_us = 86_400_000_000
+    keep_us = worker.settings.timeline_keep_days * day_us
+
+    async def deliver(database: Database) -> None:
+        async with database.writing() as session:
+            for request_id, age_us in (("gen-old", keep_us + day_us), ("gen-new", keep_us - day_us)):
+                finished_at_us = now_us() - age_us
+                row = delivery_row(
+                    Timeline((5,), (1,), (0,)), Usage(output=1), request_id=request_id, finished_at_us=finished_at_us
+                )
+                session.add(UsageEvent(**row.values))
+
+    async def kept(database: Database) -> dict[str, bool]:
+        async with database.reading() as session:
+            events = (await session.exec(select(UsageEvent))).all()
+            return {event.request_id: event.timeline is not None for event in events}
+
+    worker.run(deliver)
+    erase()
+    erase()
+    assert worker.run(kept) == {"gen-old": False, "gen-new": True}
 
 
 def test_reconciliation_tells_drift_as_an_error(worker: Runtime) -> None:
