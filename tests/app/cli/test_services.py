@@ -133,11 +133,15 @@ def test_seeding_again_keeps_the_operator_and_tells_no_secret(site: Site) -> Non
     assert run(site.env, "seed", f"--at=cluster-h100=http://127.0.0.1:{port}").returncode == 0
 
 
+LEASE_US = 20_000_000
+"""Long enough for the command below to see the hold before anybody may void it."""
+
+
 def test_beat_has_the_worker_void_a_hold_whose_stream_died(site: Site) -> None:
     async def place() -> None:
         database = Database(site.env["GOODPUT_DATABASE_URL"])
         async with LedgerWriter(database) as writer:
-            expired_us = now_us() - 1_000_000
+            placed_us = now_us()
             hold = HoldRequest(
                 id="gen-dead",
                 customer_id=site.market.line["customer_id"],
@@ -146,8 +150,8 @@ def test_beat_has_the_worker_void_a_hold_whose_stream_died(site: Site) -> None:
                 price_book_id="pb",
                 model=GPT_OSS,
                 tier="bulk",
-                created_at_us=expired_us,
-                expires_at_us=expired_us,
+                created_at_us=placed_us,
+                expires_at_us=placed_us + LEASE_US,
             )
             await Ledger(writer).hold(hold)
         await database.close()
