@@ -14,7 +14,7 @@ up: install model assets ## open the market on http://127.0.0.1:8000 (ARGS="--po
 	$(BIN)/goodput up $(ARGS)
 
 quick: install assets ## the fast tests, under a minute
-	$(BIN)/pytest -q -m "not slow" -n auto --dist loadfile --ignore tests/test_architecture.py $(ARGS)
+	$(BIN)/pytest -q -m "not slow" -n auto --dist loadfile --ignore tests/test_architecture.py --hypothesis-profile quick $(ARGS)
 
 test: install model assets browser ## every test, with the coverage floor
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(TIMED) $(ARGS)

@@ -1,9 +1,10 @@
 """Laws of the frontier: no point on it is beaten, more measurements never hurt, and units only scale it."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pricing.candidates import Candidate, Candidates, Ceiling, FrontierError, TailFactors, admitted
@@ -65,6 +66,8 @@ def test_adding_a_point_never_worsens_what_can_be_promised(
 
 @given(clouds, st.floats(0.01, 100))
 def test_another_currency_scales_the_yield_and_moves_no_point(pairs: list[tuple[float, float]], rate: float) -> None:
+    yields = sorted(yielded for _, yielded in pairs)  # those a rounding error apart may tie in one currency only
+    assume(all(low == high or high - low > 1e-9 * high for low, high in pairwise(yields)))
     other = replace(BOX, usd_per_hour=BOX.usd_per_hour * rate)
     mine, theirs = frontier(cloud(pairs)), frontier(cloud(pairs, other))
     assert [p.id for p in theirs.points] == [p.id for p in mine.points]
