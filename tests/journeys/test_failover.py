@@ -13,6 +13,8 @@ import pytest
 from tests.journeys.backend import Backend, Behaviour, Fault
 from tests.journeys.stage import MODEL, Stage, opened
 
+pytestmark = pytest.mark.slow
+
 HELLO = [{"role": "user", "content": "Hello there"}]
 SILENT_S = 0.5
 

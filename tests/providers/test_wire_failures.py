@@ -47,7 +47,7 @@ from tests.providers.fake_backend import (
 TRANSPORTS = {"plain": PlainTransport, "aiohttp": SecureTransport}
 SHORT = Timeouts(connect_s=0.5, first_token_s=0.15, gap_s=0.15, total_s=0.3)
 
-pytestmark = pytest.mark.parametrize("kind", TRANSPORTS)
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("kind", TRANSPORTS)]
 
 
 def transport(kind: str, base_url: str, limits: HttpLimits | None = None) -> HttpTransport:

@@ -13,6 +13,8 @@ from scheduler.policy import Policy
 from tests.scheduler.fluid_market import FluidMarket, Run
 from tests.scheduler.round_numbers import MS, S, job, offer, oid
 
+pytestmark = pytest.mark.slow
+
 PREMIUM, STANDARD, BULK = Tier.PREMIUM, Tier.STANDARD, Tier.BULK
 
 

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from app.cli.failure import Failure
 from app.cli.main import app
 
+pytestmark = pytest.mark.slow
+
 CHAT = ("frontier", "--model", "gpt-oss-120b", "--isl", "1024", "--osl", "1024")
 B200 = (*CHAT, "--hardware", "b200", "--precision", "fp4")
 FIGURES = (

@@ -21,6 +21,8 @@ from pricing.hardware import hardware_costs
 from pricing.pricebook import price_book
 from pricing.shipped import shipped_profiles
 
+pytestmark = pytest.mark.slow
+
 Goodput = Callable[..., Any]
 B200 = ("prices", "derive", "--model", "gpt-oss-120b", "--hardware", "b200", "--isl", "8192", "--osl", "1024")
 

@@ -9,6 +9,8 @@ from providers.emulated.faults import Fault, FaultError, FaultPlan, UsageFault, 
 from providers.emulated.pace import Pace
 from tests.providers.emulated.emulated_client import Client, Reply, deployment, quick_engine, serving
 
+pytestmark = pytest.mark.slow
+
 
 async def seconds(awaited: asyncio.Task[Reply]) -> float:
     loop = asyncio.get_running_loop()
