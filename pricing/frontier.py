@@ -116,7 +116,7 @@ class Frontier:
         attainable = self.attainable(x)
         where = min(max(x, self.low), self.high)
         right = self.points.index(attainable)
-        is_measured = abs(attainable.tok_s_user - where) <= X_TOLERANCE * where
+        is_measured = attainable.tok_s_user <= where * (1 + X_TOLERANCE)  # and, being attainable, not below it either
         left = right if is_measured else right - 1
         powers = [candidate.tok_s_per_mw for candidate in self.points]
         known = [power for power in powers if power is not None]
