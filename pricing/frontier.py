@@ -118,6 +118,7 @@ class Frontier:
         right = self.points.index(attainable)
         is_measured = attainable.tok_s_user <= where * (1 + X_TOLERANCE)  # and, being attainable, not below it either
         left = right if is_measured else right - 1
+        where = attainable.tok_s_user if is_measured else where
         powers = [candidate.tok_s_per_mw for candidate in self.points]
         known = [power for power in powers if power is not None]
         return Interpolated(
