@@ -95,7 +95,7 @@ def threads_for(asked: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server until SIGTERM or SIGINT."""
+    """Runs the server until SIGTERM or SIGINT, which end this process; returns only when it cannot run."""
     options, parent = _parsed(arguments)
     if parent and not _die_with(parent):
         return 0
@@ -112,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(json.dumps(ready | limits) + "\n")
     sys.stdout.flush()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # at once: the server's own end, here or where it is forgotten, waits for answers under way
 
 
 def _parsed(arguments: Sequence[str] | None) -> tuple[EngineOptions, int]:
@@ -184,6 +185,4 @@ def _warm_up(server: Any) -> None:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stderr.flush()
-    os._exit(status)  # the server's own end waits up to 5 s for kept connections; the kernel closes them at once
+    sys.exit(main())
