@@ -103,6 +103,37 @@ def margin_percent(margin: int, revenue: int) -> str:
     return f"{share.quantize(Decimal('0.1'), ROUND_HALF_EVEN):,} %".replace("-", "−")
 
 
+def change(old: int, new: int) -> str:
+    """How far something moved, as a share of what it was; empty where it did not move or there was nothing.
+
+    >>> change(100, 105), change(100, 90), change(100, 100), change(0, 5), change(1_000_000, 1_000_001)
+    ('+5.0 %', '−10.0 %', '', '', '+<0.1 %')
+    """
+    if old <= 0 or new == old:
+        return ""
+    share = (abs(Decimal(new - old) * 100 / old)).quantize(Decimal("0.1"), ROUND_HALF_EVEN)
+    size = f"{share:,}" if share else "<0.1"
+    return f"{'+' if new > old else '−'}{size} %"
+
+
+def until(at_us: int, now_us: int) -> str:
+    """How long until a moment, coarsely; two units where it is far.
+
+    >>> until(45_000_000, 0), until(125_000_000, 0), until(7_300_000_000, 0), until(3 * 86_400_000_000, 0), until(0, 1)
+    ('in 45 s', 'in 2 min', 'in 2 h 1 min', 'in 3 d 0 h', 'now')
+    """
+    left = at_us - now_us
+    if left <= 0:
+        return "now"
+    if left < _US_PER_MIN:
+        return f"in {-(-left // _US_PER_S)} s"
+    if left < _US_PER_H:
+        return f"in {left // _US_PER_MIN} min"
+    if left < _US_PER_D:
+        return f"in {left // _US_PER_H} h {left % _US_PER_H // _US_PER_MIN} min"
+    return f"in {left // _US_PER_D} d {left % _US_PER_D // _US_PER_H} h"
+
+
 def width(part: int, whole: int) -> int:
     """A share as whole per mille, for drawing.
 
