@@ -22,6 +22,7 @@ from scheduler.fleet import Fleet, Load, OfferId
 from scheduler.jobs import Job, JobId
 from scheduler.lines import Waiting
 from scheduler.placement import Admit, Candidate, Dispatch, Refuse, Wait
+from scheduler.pickers import Rank, ranked
 from scheduler.placer import Placer
 from scheduler.policy import DEFAULT_POLICY, Policy
 from scheduler.queues import JobQueue, Turns
@@ -54,12 +55,18 @@ class _Served:
 
 
 class Dispatcher:
-    """Decides for one process who runs where, who waits, and who is refused."""
+    """Decides for one process who runs where, who waits, and who is refused.
 
-    def __init__(self, policy: Policy = DEFAULT_POLICY, seed: int = 0) -> None:
+    Args:
+        policy: the knobs.
+        seed: of ties and jitter.
+        rank: in which order feasible offers are tried.
+    """
+
+    def __init__(self, policy: Policy = DEFAULT_POLICY, seed: int = 0, rank: Rank = ranked) -> None:
         self._policy = policy
         self._rng = Random(seed)  # noqa: S311 (ties and jitter, not secrets)
-        self._placer = Placer(policy, self._rng)
+        self._placer = Placer(policy, self._rng, rank)
         self._queue = JobQueue(policy)
         self._admitted: dict[JobId, _Admitted] = {}
         self._shed: dict[JobId, Refuse] = {}

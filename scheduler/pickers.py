@@ -1,5 +1,6 @@
 """Puts the feasible offers of one decision in the order in which they are tried."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from random import Random
@@ -37,10 +38,17 @@ class Pick:
     Attributes:
         tier: the tier served.
         price_pico: what the job earns in full at that tier; the yardstick of a tie.
+        input_tokens, output_tokens: of the job, as predicted.
     """
 
     tier: Tier
     price_pico: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+Rank = Callable[[list[Scored], Pick, Random, Policy], list[Scored]]
+"""Puts feasible offers in the order to try them; :func:`ranked` unless another rule is to be compared with it."""
 
 
 def ranked(found: list[Scored], pick: Pick, rng: Random, policy: Policy) -> list[Scored]:

@@ -14,7 +14,7 @@ from scheduler.forecast import tpot_us_experienced, ttft_us
 from scheduler.guard import UNGUARDED, Guard, Kept, guard
 from scheduler.jobs import Capability, Job
 from scheduler.load_view import LoadView
-from scheduler.pickers import Pick, Scored, ranked
+from scheduler.pickers import Pick, Rank, Scored, ranked
 from scheduler.placement import Candidate, Refuse
 from scheduler.policy import Policy
 
@@ -44,10 +44,11 @@ class Placer:
         view: what runs where.
     """
 
-    def __init__(self, policy: Policy, rng: Random) -> None:
+    def __init__(self, policy: Policy, rng: Random, rank: Rank = ranked) -> None:
         self.view = LoadView(policy.fresh_us_max)
         self._policy = policy
         self._rng = rng
+        self._rank = rank
         self._rows = Rows(policy)
         self._answer_tokens: dict[str, float] = {}
         self._demand = Demand(policy.demand_half_life_us)
@@ -78,8 +79,8 @@ class Placer:
         found = outcome.found
         if claimed is not None and (kept := self._guard(ask).barred):
             found = [scored for scored in found if scored.row.id not in kept]
-        pick = Pick(ask.tier, ask.price_pico)
-        best = ranked(found, pick, self._rng, self._policy)
+        pick = Pick(ask.tier, ask.price_pico, job.input_tokens, job.output_tokens)
+        best = self._rank(found, pick, self._rng, self._policy)
         return Found(tuple([_candidate(scored) for scored in best]), had_room=bool(best))
 
     def later(self, ask: Ask, ahead: Mapping[OfferId, int]) -> Prospect | None:

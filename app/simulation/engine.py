@@ -6,10 +6,10 @@ bytes and a predicted length, never how long an answer will be.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from app.gateway.lengths import Lengths
 from app.ledger.holds import LateCause, Settlement
 from app.ledger.journal import draft_settlement
 from app.metering.meter import late_cause, token_cost, within
+from app.simulation.conditions import AS_IN_PRODUCTION, Conditions
 from app.simulation.market import Market
 from app.simulation.plant import NS_PER_US, Plant, Unit
 from app.simulation.tally import Micros, Settled, Tally
@@ -29,10 +30,9 @@ from pricing.slo import Ladder, Tier
 from pricing.usage import Usage
 from providers.engine_model.engine import HORIZON_NS_MAX, Finished
 from scheduler.dispatcher import Dispatcher
-from scheduler.fleet import OfferId
+from scheduler.fleet import Fleet, Load, OfferId
 from scheduler.jobs import Job, JobId
 from scheduler.placement import Admit, Candidate, Dispatch, RefusalReason, Refuse, Wait
-from scheduler.policy import DEFAULT_POLICY, Policy
 
 PROGRESS_EVENTS: Final = 2_048
 
@@ -78,15 +78,63 @@ class _Request:
     tokens_then: float = 0.0
 
 
-class Simulator:
-    """One scenario with one seed."""
+class Router(Protocol):
+    """Who decides where requests run: the production dispatcher, or one to compare it with."""
 
-    def __init__(self, market: Market, workload: Workload, seed: int, policy: Policy = DEFAULT_POLICY) -> None:
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait now."""
+        ...
+
+    def on_arrival(self, job: Job, fleet: Fleet, now_us: int) -> Admit | Wait | Refuse:
+        """A job arrives."""
+        ...
+
+    def on_leased(self, job_id: JobId, offer_id: OfferId, loads: Mapping[OfferId, Load], now_us: int) -> Dispatch:
+        """A lease was written for an admitted job."""
+        ...
+
+    def on_denied(self, job_id: JobId, loads: Mapping[OfferId, Load], now_us: int) -> Admit | Wait | Refuse:
+        """No candidate had room any more."""
+        ...
+
+    def on_released(self, fleet: Fleet, now_us: int) -> tuple[Admit, ...]:
+        """Room may have come free."""
+        ...
+
+    def on_tick(self, fleet: Fleet, now_us: int) -> tuple[Admit | Refuse, ...]:
+        """Time passed."""
+        ...
+
+    def next_tick_us(self, now_us: int) -> int | None:
+        """When ``on_tick`` is due; None while nothing depends on time."""
+        ...
+
+
+class Simulator:
+    """One scenario with one seed.
+
+    Args:
+        market: what is sold, and who makes it.
+        workload: what is asked for.
+        seed: of all that is drawn.
+        router: who decides; None takes the production dispatcher.
+        conditions: what differs from production.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        workload: Workload,
+        seed: int,
+        router: Router | None = None,
+        conditions: Conditions = AS_IN_PRODUCTION,
+    ) -> None:
         self._market = market
         self._workload = workload
         self._seed = seed
-        self._plant = Plant(market)
-        self._dispatcher = Dispatcher(policy, seed)
+        self._plant = Plant(market, conditions)
+        self._dispatcher: Router = Dispatcher(seed=seed) if router is None else router
         self._lengths = Lengths()
         self._tally = Tally()
         self._requests: dict[int, _Request] = {}
@@ -97,13 +145,17 @@ class Simulator:
         self._engine_at_ns: dict[OfferId, int] = {}
         self._tick_at_us: int | None = None
         self._sequence = 0
+        self._demand_ns = 0
 
-    def run(self, duration_ns: int, on_progress: Callable[[int], None] | None = None) -> Run:
+    def run(
+        self, duration_ns: int, on_progress: Callable[[int], None] | None = None, demand_ns: int | None = None
+    ) -> Run:
         """Simulates ``duration_ns`` of virtual time.
 
         Args:
             duration_ns: above 0; what is under way at its end is told as in flight.
             on_progress: called now and then with the virtual time reached, in ns.
+            demand_ns: nobody asks for anything from then on, so that what was begun may end; None: always.
 
         Raises:
             ValueError: a duration that is not above 0 or beyond what engines can count.
@@ -111,10 +163,10 @@ class Simulator:
         if not 0 < duration_ns <= HORIZON_NS_MAX:
             raise ValueError(f"duration_ns must be 1 to {HORIZON_NS_MAX}, got {duration_ns}")
         demand = arrivals(self._workload, self._market.book, self._market.models, self._seed)
-        coming = next(demand)
-        self._push(coming.at_ns, _Kind.ARRIVAL, None)
+        self._demand_ns = duration_ns if demand_ns is None else demand_ns
+        coming = self._next(demand)
         events = 0
-        while self._heap[0][0] < duration_ns:
+        while self._heap and self._heap[0][0] < duration_ns:
             at_ns, kind, _, offer_id = heapq.heappop(self._heap)
             if kind is _Kind.ARRIVAL:
                 coming = self._arrive(coming, demand)
@@ -159,8 +211,12 @@ class Simulator:
             self._tally.waited += isinstance(decision, Wait)
             self._carry_out(decision, arrival.at_ns)
             self._plan_tick(arrival.at_ns)
+        return self._next(demand)
+
+    def _next(self, demand: Iterator[Arrival]) -> Arrival:
         coming = next(demand)
-        self._push(coming.at_ns, _Kind.ARRIVAL, None)
+        if coming.at_ns < self._demand_ns:
+            self._push(coming.at_ns, _Kind.ARRIVAL, None)
         return coming
 
     def _understood(self, arrival: Arrival, now_us: int) -> _Request | None:

@@ -4,11 +4,13 @@ The snapshot a decision sees is the production one: loads from the same lease ta
 calibrator, refreshed at most once a second, with each lease and release folded in at once.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from app.fleet.lease_table import LeaseTable
 from app.fleet.leases import Denied, LeaseCandidate, Leased, LeaseRequest, Limited
+from app.simulation.conditions import AS_IN_PRODUCTION, Conditions
 from app.simulation.market import Market, Supply
 from pricing.slo import US_PER_S, Tier
 from providers.engine_model.batch import ContinuousBatch
@@ -16,8 +18,8 @@ from providers.engine_model.engine import Engine
 from providers.engine_model.remote import RemoteApi
 from providers.engine_model.spec import BatchSpec, EngineSpec
 from scheduler.calibration import Calibrator, ExperiencedLoad
-from scheduler.fleet import Fleet, OfferId
-from scheduler.placement import Admit
+from scheduler.fleet import UNBOUNDED, Fleet, Load, OfferId
+from scheduler.placement import Admit, Candidate
 
 NS_PER_US: Final = 1_000
 LEASE_TTL_S: Final = 900.0
@@ -66,9 +68,15 @@ class Unit:
 
 
 class Plant:
-    """All offers of a market at work."""
+    """All offers of a market at work.
 
-    def __init__(self, market: Market) -> None:
+    Args:
+        market: its offers.
+        conditions: what differs from production.
+    """
+
+    def __init__(self, market: Market, conditions: Conditions = AS_IN_PRODUCTION) -> None:
+        self._conditions = conditions
         self.units = {
             supply.offer.id: Unit(supply, engine_of(supply.engine), ExperiencedLoad(supply.offer.speed, 0, 0))
             for supply in market.supplies
@@ -77,6 +85,7 @@ class Plant:
         self._calibrator = Calibrator()
         self._calibrated_us = 0
         self._beaten_us = 0
+        self._seen_us = 0
         self._fleet = Fleet(market.by_model())
         self._changed: set[OfferId] = set()
 
@@ -91,12 +100,26 @@ class Plant:
         if is_due:
             self._calibrated_us = now_us
             calibrations = self._calibrator.calibrations(now_us)
-        if self._changed or is_due:
-            fresh = self._leases.loads(sorted(self._changed), now_us)
-            self._changed.clear()
+        if (self._changed and now_us - self._seen_us >= self._conditions.stale_us) or is_due:
+            fresh = self._fresh(now_us)
             fleet = self._fleet
             self._fleet = Fleet(fleet.offers, {**fleet.loads, **fresh}, calibrations, fleet.closed)
         return self._fleet
+
+    def _fresh(self, now_us: int) -> dict[OfferId, Load]:
+        """The loads that changed since they were last looked at; none while what is known may still be stale."""
+        if now_us - self._seen_us < self._conditions.stale_us:
+            return {}
+        loads = self._told(self._leases.loads(sorted(self._changed), now_us))
+        self._changed.clear()
+        self._seen_us = now_us
+        return loads
+
+    def _told(self, loads: Mapping[OfferId, Load]) -> dict[OfferId, Load]:
+        """Loads as the dispatcher learns them."""
+        if not self._conditions.does_harm:
+            return dict(loads)
+        return {name: Load(load.in_flight, UNBOUNDED, load.prefill_tokens) for name, load in loads.items()}
 
     def lease(self, admit: Admit, now_us: int) -> Leased | Denied:
         """Tries the candidates of an admission, as the lease store does."""
@@ -105,9 +128,7 @@ class Plant:
             lease_id=job.id,
             customer_id=job.customer_id,
             limits=None,
-            candidates=tuple(
-                [LeaseCandidate(c.offer.id, c.offer.concurrency_max, c.in_flight_max) for c in admit.candidates]
-            ),
+            candidates=tuple(map(self._candidate, admit.candidates)),
             prefill_tokens=job.input_tokens,
             tokens=job.input_tokens + job.output_tokens_max,
             ttl_s=LEASE_TTL_S,
@@ -118,7 +139,18 @@ class Plant:
         if isinstance(answer, Leased):
             self.units[answer.offer_id].change(+1, now_us)
             self._changed.add(answer.offer_id)
-        return answer
+        return replace(answer, loads=self._loads_told(answer.loads))
+
+    def _candidate(self, candidate: Candidate) -> LeaseCandidate:
+        offer, conditions = candidate.offer, self._conditions
+        if conditions.has_no_limits or conditions.stale_us:  # whoever does not look first cannot be held to a limit
+            return LeaseCandidate(offer.id, UNBOUNDED, UNBOUNDED)
+        tolerated = UNBOUNDED if conditions.does_harm else candidate.in_flight_max
+        return LeaseCandidate(offer.id, offer.concurrency_max, tolerated)
+
+    def _loads_told(self, loads: Mapping[OfferId, Load]) -> Mapping[OfferId, Load]:
+        """The loads that a lease answers with: fresh, where state is shared."""
+        return {} if self._conditions.stale_us else self._told(loads)
 
     def first_token(self, job_id: str, offer_id: OfferId, now_us: int) -> None:
         """A prompt no longer waits to be prefilled."""
@@ -133,8 +165,12 @@ class Plant:
 
     def learn_ttft(self, offer_id: OfferId, predicted_us: float, observed_us: float, tier: Tier) -> None:
         """Compares a first token with its forecast."""
+        if not self._conditions.is_calibrated:
+            return
         self._calibrator.on_first_token(offer_id, predicted_us, observed_us, tier)
 
     def learn_tpot(self, offer_id: OfferId, predicted_us: float, observed_us: float, tier: Tier) -> None:
         """Compares an answer's pace with what the measured curve says for the load it met."""
+        if not self._conditions.is_calibrated:
+            return
         self._calibrator.on_finished(offer_id, predicted_us, observed_us, tier)

@@ -23,6 +23,7 @@ RPS_MAX: Final = 1_000_000.0
 CUSTOMERS_MAX: Final = 100_000
 TRACE_ROWS_MAX: Final = 1_000_000
 TOKENS_MAX: Final = 1_000_000
+BURSTS_MAX: Final = 10_000
 _PURPOSES: Final = ("gap", "tier", "model", "customer", "length", "input", "output", "limit", "bytes", "stream")
 
 Floats = NDArray[np.float64]
@@ -41,7 +42,8 @@ class Workload:
     """What customers ask for. The defaults are assumptions, not measurements; every one is an input.
 
     Attributes:
-        rps: requests per second, a Poisson process.
+        rps: requests per second in the mean, a Poisson process.
+        bursts: how busy successive spans of ``burst_s`` are, relative to each other and over and over; empty: all alike.
         tiers: weights of the tiers asked for; those that a model is not sold at are left out for it.
         models: weights of the models asked for; empty: all alike.
         customers: how many there are; the k-th asks ``k^−customer_skew`` as often as the first.
@@ -56,6 +58,8 @@ class Workload:
     """
 
     rps: float = 10.0
+    bursts: tuple[float, ...] = ()
+    burst_s: float = 20.0
     tiers: Mapping[Tier, float] = field(default_factory=_tiers)
     models: Mapping[str, float] = field(default_factory=dict[str, float])
     customers: int = 200
@@ -72,6 +76,9 @@ class Workload:
 
     def __post_init__(self) -> None:
         _within("rps", self.rps, 1e-6, RPS_MAX)
+        _within("burst_s", self.burst_s, 1e-3, 1e6)
+        if len(self.bursts) > BURSTS_MAX or not all(math.isfinite(each) and each > 0 for each in self.bursts):
+            raise WorkloadError(f"bursts must be at most {BURSTS_MAX} weights above 0, got {self.bursts}")
         _within("customers", self.customers, 1, CUSTOMERS_MAX)
         _within("customer_skew", self.customer_skew, 0, 10)
         for name in ("input_tokens", "output_tokens"):
@@ -194,10 +201,14 @@ class _Mix:
 
 def _draw(mix: _Mix, workload: Workload, seed: int) -> Iterator[Arrival]:
     streams = {name: np.random.default_rng([seed, index]) for index, name in enumerate(_PURPOSES)}
-    at_ns = 0
+    spent_ns = 0
+    clock = _Clock(workload)
     while True:
         uniform = {name: stream.random(BLOCK) for name, stream in streams.items() if name in _UNIFORM}
-        gaps_ns = np.maximum(streams["gap"].exponential(NS_PER_S / workload.rps, BLOCK), 1.0).astype(np.int64).tolist()
+        gaps_ns = np.maximum(streams["gap"].exponential(NS_PER_S / workload.rps, BLOCK), 1.0).astype(np.int64)
+        passed_ns = spent_ns + np.cumsum(gaps_ns)
+        spent_ns = int(passed_ns[-1])
+        at_ns = clock.at(passed_ns).tolist()
         inputs, outputs = _lengths(workload, uniform["length"], streams)
         ratios = np.exp(workload.bytes_sigma * streams["bytes"].standard_normal(BLOCK)) * workload.bytes_per_token
         prompt_bytes = np.maximum(inputs * ratios, 1.0).astype(np.int64).tolist()
@@ -208,11 +219,10 @@ def _draw(mix: _Mix, workload: Workload, seed: int) -> Iterator[Arrival]:
         tier_draws = uniform["tier"].tolist()
         input_tokens, output_tokens = inputs.tolist(), outputs.tolist()
         for i in range(BLOCK):
-            at_ns += gaps_ns[i]
             model = mix.models[models[i]]
             tier = mix.tiers[model][bisect_right(mix.tier_weights[model], tier_draws[i])]
             yield Arrival(
-                at_ns=at_ns,
+                at_ns=at_ns[i],
                 model=model,
                 tier=tier,
                 customer_id=mix.customers[customers[i]],
@@ -222,6 +232,24 @@ def _draw(mix: _Mix, workload: Workload, seed: int) -> Iterator[Arrival]:
                 output_limit=mix.limits[limits[i]],
                 is_streamed=is_streamed[i],
             )
+
+
+class _Clock:
+    """Stretches the time of a steady Poisson process so that some spans are busier than others."""
+
+    def __init__(self, workload: Workload) -> None:
+        weights = np.array(workload.bursts or (1.0,), dtype=np.float64)
+        self._is_steady = not workload.bursts
+        self._cycle_ns = round(len(weights) * workload.burst_s * NS_PER_S)
+        self._ends = np.linspace(0.0, self._cycle_ns, len(weights) + 1)
+        self._spent = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()]) * self._cycle_ns
+
+    def at(self, passed_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """When what a steady process does at ``passed_ns`` happens, ns. Shape as ``passed_ns``."""
+        if self._is_steady:
+            return passed_ns
+        cycles, within = np.divmod(passed_ns, self._cycle_ns)
+        return cycles * self._cycle_ns + np.interp(within, self._spent, self._ends).astype(np.int64)
 
 
 _UNIFORM: Final = frozenset({"tier", "model", "customer", "length", "limit", "stream"})
