@@ -10,6 +10,7 @@ class Permission(StrEnum):
     RUN_FLEET = "run_fleet"
     RUN_CUSTOMERS = "run_customers"
     GRANT_CREDIT = "grant_credit"
+    RUN_PRICES = "run_prices"
     RUN_OPERATORS = "run_operators"
 
 
@@ -28,7 +29,7 @@ class Role(StrEnum):
 
 _PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: frozenset({Permission.SEE}),
-    Role.OPERATOR: frozenset({Permission.SEE, Permission.RUN_FLEET, Permission.RUN_CUSTOMERS}),
-    Role.FINANCE: frozenset({Permission.SEE, Permission.RUN_CUSTOMERS, Permission.GRANT_CREDIT}),
+    Role.OPERATOR: frozenset({Permission.SEE, Permission.RUN_FLEET, Permission.RUN_CUSTOMERS, Permission.RUN_PRICES}),
+    Role.FINANCE: frozenset({Permission.SEE, Permission.RUN_CUSTOMERS, Permission.GRANT_CREDIT, Permission.RUN_PRICES}),
     Role.ADMIN: frozenset(Permission),
 }
