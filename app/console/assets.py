@@ -13,7 +13,7 @@ from pathlib import Path
 PREFIX = "/console/static"
 STATIC = Path(__file__).parent / "static"
 VENDOR = STATIC / "vendor"
-OWN = ("console.css", "console.js", "charts.js", "favicon.svg")
+OWN = ("console.css", "console.js", "charts.js", "drafts.js", "favicon.svg")
 LIBRARIES = (
     "htmx.min.js",
     "htmx-sse.min.js",

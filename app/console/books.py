@@ -1,5 +1,6 @@
 """A price book as cards: what each tier of each model promises, charges, costs and leaves; pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.console.shapes import duration, margin_percent, speed
@@ -35,11 +36,9 @@ class Card:
     rows: tuple[RateRow, ...]
 
 
-def book_cards(book: PriceBook) -> tuple[tuple[str, tuple[Card, ...]], ...]:
-    """Models by name, each with its cards, best tier first."""
-    return tuple(
-        (model, tuple(_card(book.cards[model, tier]) for tier in book.tiers(model))) for model in book.models()
-    )
+def book_cards(book: PriceBook, models: Iterable[str]) -> tuple[tuple[str, tuple[Card, ...]], ...]:
+    """Some models, each with its cards, best tier first."""
+    return tuple((model, tuple(_card(book.cards[model, tier]) for tier in book.tiers(model))) for model in models)
 
 
 def _card(card: RateCard) -> Card:

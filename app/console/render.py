@@ -33,7 +33,7 @@ _FILTERS: Mapping[str, Callable[..., object]] = {
     name: getattr(shapes, name)
     for name in (
         "usd", "usd_exact", "rate", "rate_exact", "count", "tokens", "percent", "margin_percent", "width", "duration",
-        "speed", "moment", "time_of_day", "iso", "ago",
+        "speed", "moment", "time_of_day", "iso", "ago", "until", "local_minute",
     )
 }  # fmt: skip
 

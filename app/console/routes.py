@@ -10,7 +10,7 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
 from app.admin.desk import Desk
-from app.console import money_pages, operate_pages, price_pages
+from app.console import book_pages, frontier_pages, money_pages, operate_pages
 from app.console.assets import PREFIX, AssetsMissing, load_assets
 from app.console.forms import read_form
 from app.console.guard import (
@@ -149,7 +149,7 @@ def router(site: Site) -> Router:
         get_logger("console").error("page.failed", path=request.url.path, exc_info=error)
         return _refused(request, site, _broken())
 
-    pages = [*operate_pages.HANDLERS, *price_pages.HANDLERS, *money_pages.HANDLERS]
+    pages = [*operate_pages.HANDLERS, *frontier_pages.HANDLERS, *book_pages.HANDLERS, *money_pages.HANDLERS]
     return Router(
         HOME,
         route_handlers=[login_page, sign_in, sign_out, choose_theme, asset, *pages],

@@ -180,6 +180,11 @@ def time_of_day(at_us: int) -> str:
     return from_us(at_us).strftime("%H:%M:%S")
 
 
+def local_minute(at_us: int) -> str:
+    """A moment as a form's field of date and time has it, in UTC, to the minute."""
+    return from_us(at_us).strftime("%Y-%m-%dT%H:%M")
+
+
 def iso(at_us: int) -> str:
     """A moment for machines."""
     return from_us(at_us).isoformat()

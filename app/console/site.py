@@ -115,6 +115,7 @@ class Site:
             "now_us": self.desk.now_us(),
             "may_run_fleet": visitor.principal.role.may(Permission.RUN_FLEET),
             "may_run_customers": visitor.principal.role.may(Permission.RUN_CUSTOMERS),
+            "may_run_prices": visitor.principal.role.may(Permission.RUN_PRICES),
             "may_grant": visitor.principal.role.may(Permission.GRANT_CREDIT),
         }
 

@@ -28,7 +28,7 @@ SPANS = st.integers(1, SPAN_US_MAX)
 SLOS = {Tier.PREMIUM: Slo(500_000, 10_000), Tier.STANDARD: Slo(2_000_000, 40_000), Tier.BULK: Slo(900_000_000, 0)}
 
 
-def card(tier: Tier, rates: tuple[int, int, int, int], slo: Slo | None = None, cost: int = 0) -> RateCard:
+def card(tier: Tier, rates: tuple[int, ...], slo: Slo | None = None, cost: int = 0) -> RateCard:
     return RateCard(
         model=MODEL,
         rung=Rung(tier, slo or SLOS[tier], Rates(*map(Rate, rates))),

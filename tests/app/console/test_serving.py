@@ -9,7 +9,7 @@ from litestar import Litestar
 
 from app.admin.desk import Desk
 from app.console import operate_pages, routes
-from app.console.assets import LIBRARIES, STATIC, AssetsMissing, load_assets
+from app.console.assets import LIBRARIES, OWN, STATIC, AssetsMissing, load_assets
 from app.console.fresh import Fresh
 from tests.app.console.market_fixtures import NOON_US, Market, Stage, event, put
 from tests.app.console.seeded_market import make_desk
@@ -39,7 +39,7 @@ async def test_nothing_else_is_served(empty_market: Market, path: str) -> None:
 
 
 def test_a_changed_file_gets_another_address(vendor: Path, tmp_path: Path) -> None:
-    for name in ("console.css", "console.js", "charts.js", "favicon.svg"):
+    for name in OWN:
         (tmp_path / name).write_bytes((STATIC / name).read_bytes())
     before = load_assets(tmp_path, vendor)
     (tmp_path / "console.js").write_text("changed")

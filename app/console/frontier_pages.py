@@ -1,4 +1,4 @@
-"""Pages about prices: the frontier they come from, and the books they stand in."""
+"""The page about where prices come from: the frontier of what was measured."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -7,10 +7,8 @@ from litestar import Response, get
 
 from app.admin import repository
 from app.admin.desk import Economics
-from app.console.books import book_cards
-from app.console.guard import HttpRequest, Id
-from app.console.site import Site, TheSite
-from app.identity.service import UnknownSubject
+from app.console.guard import HttpRequest
+from app.console.site import TheSite
 from pricing.pricebook import PriceBook
 from pricing.profiles import LengthClass, ProfileError
 
@@ -94,32 +92,4 @@ def _class_of(text: str, classes: tuple[LengthClass, ...]) -> LengthClass | None
     return next((lengths for lengths in classes if str(lengths) == text), None)
 
 
-@get("/prices", name="console.prices", include_in_schema=False)
-async def prices(request: HttpRequest, site: TheSite) -> Response[str]:
-    """The book in force: promises, rates, costs and margins; and the books before it."""
-    return await _book_page(request, site, site.live_book())
-
-
-@get("/prices/{book_id:str}", name="console.price_book", include_in_schema=False)
-async def price_book_page(request: HttpRequest, site: TheSite, book_id: Id) -> Response[str]:
-    """A book that was in force once, or will be."""
-    book = await site.desk.shelf.find(book_id)
-    if book is None:
-        raise UnknownSubject("price book", book_id)
-    return await _book_page(request, site, book)
-
-
-async def _book_page(request: HttpRequest, site: Site, book: PriceBook | None) -> Response[str]:
-    async with site.desk.database.reading() as session:
-        published = await repository.price_books(session)
-    live = site.live_book()
-    context = {
-        "book": book,
-        "live_id": None if live is None else live.id,
-        "models": () if book is None else book_cards(book),
-        "published": published,
-    }
-    return site.page(request, "prices.html", "/console/prices", context)
-
-
-HANDLERS = [frontier_page, prices, price_book_page]
+HANDLERS = [frontier_page]
