@@ -5,7 +5,7 @@ from importlib import import_module
 from sqlalchemy import MetaData
 from sqlmodel import SQLModel
 
-ROOMS = ("audit", "catalog", "fleet", "gateway", "identity", "ledger", "metering", "outbox")
+ROOMS = ("audit", "catalog", "fleet", "gateway", "identity", "ledger", "metering", "outbox", "planning")
 
 
 def all_tables() -> MetaData:
