@@ -11,6 +11,7 @@ from enum import StrEnum
 from pricing.hardware import HardwareCost, tok_s_per_mw, usd_per_mtok
 from pricing.money import PICO_PER_TOKEN_PER_USD_PER_MTOK
 from pricing.profiles import LengthClass, OperatingPoint, Profile
+from pricing.quality import Floor
 
 BYTES_PER_PARAMETER = {"fp4": 0.57, "int4": 0.57, "fp8": 1.03, "bf16": 2.0}
 """Weights per parameter, scales included; precisions not listed are not checked against memory."""
@@ -18,6 +19,8 @@ MEMORY_HEADROOM = 1.02
 SAMPLES_MIN = 100
 """A p99 over fewer requests is hardly more than their maximum: it may raise the assumed one, not lower it."""
 REASONS_SHOWN = 3
+SELECTED = ("hardware", "engine", "precision", "mode", "spec_decoding", "deployment_id")
+"""What a selection names of a configuration."""
 
 
 class FrontierError(ValueError):
@@ -98,7 +101,11 @@ class Ceiling:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which configurations may be used; None means all. A what-if is a selection with something left out."""
+    """Which configurations may be used; None means all. A what-if is a selection with something left out.
+
+    Attributes:
+        floor: the least quality of all; a tier's own floor is one of its rules.
+    """
 
     hardware: frozenset[str] | None = None
     engine: frozenset[str] | None = None
@@ -106,16 +113,17 @@ class Selection:
     mode: frozenset[str] | None = None
     spec_decoding: frozenset[str] | None = None
     deployment_id: frozenset[str] | None = None
+    floor: Floor = Floor()  # noqa: RUF009 (frozen)
 
     def refusal(self, profile: Profile) -> str | None:
         """Why a profile is left out; None when it is in. ``spec_decoding`` of ``none`` takes only known ones."""
         configuration = profile.configuration
-        for name in self.__slots__:
+        for name in SELECTED:
             allowed: frozenset[str] | None = getattr(self, name)
             value = str(getattr(configuration, name))
             if allowed is not None and value not in allowed:
                 return f"{name} {value} is not selected"
-        return None
+        return self.floor.refusal(profile)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from pricing.candidates import Candidate, Candidates, FrontierError, admitted
+from pricing.candidates import Candidate, Candidates, FrontierError
 from pricing.capacity import Hardware, Option
 from pricing.frontier import frontier
 from pricing.hardware import HardwareCost
 from pricing.slo import Tier
-from pricing.tiers import TierPoint, TierRules
+from pricing.tiers import TierPoint, TierRules, eligible
 
 
 def tier_options(
@@ -40,7 +40,7 @@ def tier_options(
 
 def _eligible(found: Candidates, tier: Tier, rules: TierRules) -> tuple[Candidate, ...]:
     try:
-        return admitted(found, rules.ceiling(tier), rules.factors)
+        return eligible(found, tier, rules)
     except FrontierError:
         return ()
 

@@ -44,6 +44,8 @@ def tier_document(price: TierPrice) -> dict[str, Any]:
         "interactivity_tok_s_user": round(point.target_tok_s_user, DIGITS),
         "usd_per_mtok_total": round(point.target_usd_per_mtok, DIGITS),
         "deployment": point.chosen.deployment_id,
+        "precision": point.chosen.profile.configuration.precision,
+        "quality": point.quality or None,
         "concurrency_max": point.chosen.point.concurrency,
         "slo": slo_document(point.slo),
         "goldilocks": None if point.zone is None else zone_document(point.zone),

@@ -11,7 +11,7 @@ from pricing.hardware import HardwareCost
 from pricing.pricebook import RateCard
 from pricing.profiles import LengthClass, Profile, cleaned
 from pricing.slo import Rung, Tier
-from pricing.tiers import TierPoint, Tiers, promise, promises_in_order, tiers
+from pricing.tiers import BelowQuality, TierPoint, Tiers, promise, promises_in_order, tiers
 from pricing.uncertainty import Spread, World, spread, worlds
 
 REFERENCE_CLASS = LengthClass(8192, 1024)
@@ -154,6 +154,9 @@ def _with_declared_premium(chosen: Tiers, profiles: Iterable[Profile], given: As
             f"no declared offer {given.premium_deployment_id!r} of {chosen.model} at ISL/OSL {chosen.lengths} to "
             "promise premium from"
         )
+    floor = given.rules.floor(Tier.PREMIUM)
+    if (below := floor.refusal(offer.profile) or given.selection.floor.refusal(offer.profile)) is not None:
+        raise BelowQuality(f"{given.premium_deployment_id} cannot serve premium: {below}")
     needed = given.rules.separation * chosen.sold[Tier.STANDARD].chosen.tok_s_user
     if offer.tok_s_user < needed:
         raise FrontierError(
@@ -163,8 +166,10 @@ def _with_declared_premium(chosen: Tiers, profiles: Iterable[Profile], given: As
     slo, is_assumed = promise(offer, given.rules.factors)
     note = "promised from a declared speed; no other deployment can stand in"
     point = TierPoint(Tier.PREMIUM, offer.tok_s_user, offer.usd_per_mtok, offer, slo, 0.0, is_assumed, notes=(note,))
+    point = replace(point, quality=floor.said(offer.profile))
     sold = promises_in_order({**chosen.sold, Tier.PREMIUM: point})
-    return replace(chosen, sold=sold, missing={})
+    missing = {tier: reason for tier, reason in chosen.missing.items() if tier is not Tier.PREMIUM}
+    return replace(chosen, sold=sold, missing=missing)
 
 
 def _with_adder(chosen: Tiers, given: Assumptions) -> Tiers:

@@ -23,6 +23,8 @@ def explain(point: TierPoint) -> str:
         parts.append(zone_text(point.zone))
     basis = chosen.point.provenance.basis
     parts.append(f"{basis} there: {chosen.tok_s_user:.0f} tok/s/user at {chosen.usd_per_mtok:.4f} USD/M")
+    if point.quality:
+        parts.append(f"quality: {point.quality}")
     parts.append(promise_text(point.slo, is_assumed=point.is_tail_assumed))
     return "; ".join([*parts, *point.notes])
 
@@ -74,10 +76,19 @@ def configuration_name(configuration: Configuration) -> str:
     'B200, TP2, TensorRT-LLM, FP4'
     """
     engine = ENGINES.get(configuration.engine, configuration.engine)
-    precision, speculation = configuration.precision.upper(), configuration.spec_decoding.upper()
+    precision, speculation = precision_name(configuration.precision), configuration.spec_decoding.upper()
     hardware = MACHINES.get(configuration.hardware, configuration.hardware.upper())
     parts = (hardware, _layout(configuration), engine, precision, speculation)
     return ", ".join(part for part in parts if part not in {"", "NONE", "UNKNOWN"})
+
+
+def precision_name(precision: str) -> str:
+    """A precision as a person says it.
+
+    >>> precision_name("fp8"), precision_name("unknown"), precision_name("fp8?")
+    ('FP8', 'precision unknown', 'FP8?')
+    """
+    return "precision unknown" if precision in {"", "unknown"} else precision.upper()
 
 
 def _layout(configuration: Configuration) -> str:

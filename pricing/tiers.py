@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pricing.candidates import (
+    REASONS_SHOWN,
     Candidate,
     Candidates,
     Ceiling,
@@ -28,12 +29,17 @@ from pricing.candidates import (
 )
 from pricing.frontier import ZONE_SHARE, Frontier, Zone, frontier
 from pricing.profiles import US_PER_S, LengthClass
+from pricing.quality import Floor, refused
 from pricing.slo import Slo, Tier
 
 DIGITS = 2
 FLEX_WINDOW_S = 900.0
 SNAP_SHARE = 0.9
 DEFAULT_FACTORS = TailFactors()
+
+
+class BelowQuality(FrontierError):
+    """No point of the class is good enough for a tier, however fast or cheap."""
 
 
 def _ceilings() -> dict[Tier, Ceiling]:
@@ -51,6 +57,7 @@ class TierRules:
         separation: premium is at least this many times as fast as standard.
         zone_share: how far x·y may fall inside the goldilocks zone.
         flex_window_s: bulk's promise for a synchronous request.
+        floors: the least quality that each tier may be served at, asked before its frontier is drawn.
     """
 
     ceilings: Mapping[Tier, Ceiling] = field(default_factory=_ceilings)
@@ -59,6 +66,7 @@ class TierRules:
     separation: float = 1.5
     zone_share: float = ZONE_SHARE
     flex_window_s: float = FLEX_WINDOW_S
+    floors: Mapping[Tier, Floor] = field(default_factory=dict[Tier, Floor])
 
     def __post_init__(self) -> None:
         shares_fit = 0 < self.premium_share <= 1 and 0 < self.zone_share <= 1
@@ -73,6 +81,10 @@ class TierRules:
         """What a tier demands of a point; nothing when not stated."""
         return self.ceilings.get(tier, Ceiling())
 
+    def floor(self, tier: Tier) -> Floor:
+        """The least quality of a tier; anything when not stated."""
+        return self.floors.get(tier, Floor())
+
 
 @dataclass(frozen=True, slots=True)
 class TierPoint:
@@ -86,6 +98,7 @@ class TierPoint:
         is_tail_assumed: True when a p99 in the promise comes from a factor.
         zone: the goldilocks zone; standard only.
         slowdown: how much longer a token takes than at ``chosen``: a tuned model's adapter.
+        quality: what its floor keeps, in words; empty without one.
         notes: what a reader must know, a sentence each.
     """
 
@@ -98,6 +111,7 @@ class TierPoint:
     is_tail_assumed: bool
     zone: Zone | None = None
     slowdown: float = 1.0
+    quality: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -115,26 +129,52 @@ class Tiers:
     missing: Mapping[Tier, str]
 
 
+def eligible(found: Candidates, tier: Tier, rules: TierRules = TierRules()) -> tuple[Candidate, ...]:
+    """The points that may serve a tier: good enough, then fast enough. Only of these is its frontier drawn.
+
+    Raises:
+        BelowQuality: no point passes the tier's floor; the message says why.
+        FrontierError: none of those keeps the tier's ceiling.
+    """
+    floor = rules.floor(tier)
+    if floor.is_empty:
+        return admitted(found, rules.ceiling(tier), rules.factors)
+    below = refused({each.profile.id: each.profile for each in found.points}.values(), floor)
+    kept = tuple(each for each in found.points if each.profile.id not in below)
+    if not kept:
+        reasons = "; ".join(list(dict.fromkeys(below.values()))[:REASONS_SHOWN])
+        raise BelowQuality(
+            f"no operating point of {found.model} at ISL/OSL {found.lengths} is good enough for {tier} ({floor}): "
+            f"{reasons}"
+        )
+    return admitted(replace(found, points=kept), rules.ceiling(tier), rules.factors)
+
+
 def tiers(found: Candidates, rules: TierRules = TierRules()) -> Tiers:
     """Chooses the operating points and promises of a class.
 
     Raises:
-        FrontierError: no point meets bulk's or standard's ceiling.
+        FrontierError: no point meets bulk's ceiling, or standard's ceiling or floor.
     """
-    fronts = {tier: _front(found, tier, rules) for tier in (Tier.BULK, Tier.STANDARD)}
-    most = float(fronts[Tier.BULK].y[0])
-    sold = {
-        Tier.BULK: _bulk(fronts[Tier.BULK], rules),
-        Tier.STANDARD: _standard(fronts[Tier.STANDARD], most, rules),
-    }
-    premium = _premium(found, sold[Tier.STANDARD], most, rules)
+    standard_front = _front(found, Tier.STANDARD, rules)
     missing: dict[Tier, str] = {}
+    sold: dict[Tier, TierPoint] = {}
+    most = float(standard_front.y[0])
+    try:
+        bulk_front = _front(found, Tier.BULK, rules)
+    except BelowQuality as error:
+        missing[Tier.BULK] = str(error)
+    else:
+        most, sold[Tier.BULK] = float(bulk_front.y[0]), _bulk(bulk_front, rules)
+    sold[Tier.STANDARD] = _standard(standard_front, most, rules)
+    premium = _premium(found, sold[Tier.STANDARD], most, rules)
     if isinstance(premium, str):
         missing[Tier.PREMIUM] = premium
     else:
         sold[Tier.PREMIUM] = premium
     if len({(each.deployment_id, each.point.concurrency) for each in found.points}) == 1:
         sold = {tier: replace(point, notes=(*point.notes, _ONE_LOAD)) for tier, point in sold.items()}
+    sold = {tier: replace(point, quality=rules.floor(tier).said(point.chosen.profile)) for tier, point in sold.items()}
     return Tiers(found.model, found.lengths, promises_in_order(sold), missing)
 
 
@@ -181,7 +221,7 @@ def rounded_up(value: float, digits: int = DIGITS) -> int:
 
 
 def _front(found: Candidates, tier: Tier, rules: TierRules) -> Frontier:
-    return frontier(admitted(found, rules.ceiling(tier), rules.factors))
+    return frontier(eligible(found, tier, rules))
 
 
 def _bulk(front: Frontier, rules: TierRules) -> TierPoint:

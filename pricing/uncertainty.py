@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pricing.candidates import Candidate, Candidates, FrontierError, admitted
+from pricing.candidates import Candidate, Candidates, FrontierError
 from pricing.costs import CacheShares, TokenCosts, split_of, token_costs
 from pricing.frontier import frontier
 from pricing.slo import Tier
-from pricing.tiers import TierRules, tiers
+from pricing.tiers import TierRules, eligible, tiers
 from pricing.usage import TokenClass
 
 Floats = NDArray[np.float64]
@@ -149,7 +149,7 @@ def worlds(found: Candidates, rules: TierRules, chosen: Mapping[Tier, Candidate]
     kept: dict[int, Candidate] = {}
     for tier in Tier:
         try:
-            points = admitted(found, rules.ceiling(tier), rules.factors)
+            points = eligible(found, tier, rules)
         except FrontierError:
             continue
         names.update({each.deployment_id: None for each in frontier(points).points})

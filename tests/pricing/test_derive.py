@@ -144,9 +144,9 @@ def test_a_wafer_scale_offer_sets_premium_only_when_the_operator_says_so(shipped
     assert premium.rates.output > premium.cost.output
     cards = rate_cards(chosen, "gpt-oss-120b")
     assert price_book(NOW, cards).tiers("gpt-oss-120b") == tuple(Tier)
-    assert "CS3, Cerebras, up to 64 concurrent: chosen by the operator; declared there: 1844 tok/s/user" in (
-        cards[0].explanation
-    )
+    assert (
+        "CS3, Cerebras, precision unknown, up to 64 concurrent: chosen by the operator; declared there: 1844 tok/s/user"
+    ) in cards[0].explanation
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,10 @@ def test_what_was_left_out_is_told() -> None:
             "H200, 16 prefill + 40 decode, SGLang, FP8, MTP",
         ),
         (Configuration("gb200", 72, "vllm", "fp4", "wide", Mode.DISAGGREGATED), "GB200, 72 accelerators, vLLM, FP4"),
-        (Configuration("local", 1, "llama.cpp", "unknown", "", Mode.AGGREGATED, "unknown"), "this machine, llama.cpp"),
+        (
+            Configuration("local", 1, "llama.cpp", "unknown", "", Mode.AGGREGATED, "unknown"),
+            "this machine, llama.cpp, precision unknown",
+        ),
     ],
 )
 def test_a_configuration_is_named_as_a_person_would(configuration: Configuration, name: str) -> None:
