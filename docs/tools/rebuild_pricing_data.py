@@ -4,11 +4,12 @@
     python docs/tools/rebuild_pricing_data.py --manifest    # only re-hashes what lies in pricing/data
 
 FOLDER holds ``inferencex_measured_points.csv`` (operating points of the PyPI package ``aiconfigurator-core`` 0.12.0,
-file ``systems/silicon_sample.csv``, with worker counts joined from InferenceX's public configurations) and
-``hardware_cost.csv``. Only rows without a flag, and only the columns that a price depends on, are kept. Throughput is
-not copied: it follows from concurrency, latencies and mean lengths by Little's law, and the rebuild refuses a row whose
-own figure disagrees. What pricing/data holds beyond that (``declared_offers.csv``, ``models.csv``, ``sources.csv``) is
-written by hand, each row with its source.
+file ``systems/silicon_sample.csv``, with worker counts joined from InferenceX's public configurations),
+``hardware_cost.csv`` and ``cost_market_points.csv``. Which counts were joined and which the data set states is kept in
+a table of its own, ``worker_counts.csv``. Market figures that were recalled rather than read are left out. Only rows
+without a flag, and only the columns that a price depends on, are kept. Throughput is not copied: it follows from concurrency, latencies and mean lengths by Little's law, and the rebuild refuses a row whose
+own figure disagrees. What pricing/data holds beyond that (``declared_offers.csv``, ``hardware_placeholders.csv``,
+``models.csv``, ``sources.csv``) is written by hand, each row with its source.
 """
 
 import csv
@@ -21,7 +22,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "pricing" / "data"
-TABLES = ("operating_points.csv", "hardware.csv", "models.csv", "declared_offers.csv", "sources.csv")
+TABLES = (
+    "operating_points.csv",
+    "worker_counts.csv",
+    "hardware.csv",
+    "hardware_placeholders.csv",
+    "market_costs.csv",
+    "models.csv",
+    "declared_offers.csv",
+    "sources.csv",
+)
 SOURCES = {
     "InferenceX dashboard CSV 2026-04-06": "inferencex-2026-04-06",
     "InferenceX db-dump 2026-04-27": "inferencex-2026-04-27",
@@ -62,6 +72,54 @@ HARDWARE_NAMES = {
     "mi325x": "AMD Instinct MI325X",
     "mi355x": "AMD Instinct MI355X",
 }
+WORKER_COLUMNS = [
+    "model",
+    "hardware",
+    "engine",
+    "precision",
+    "parallelism",
+    "spec_decoding",
+    "prefill_gpus",
+    "decode_gpus",
+    "counted",
+    "points",
+    "first_measured_on",
+    "last_measured_on",
+    "source",
+]
+COUNTED = {
+    "joined": ("joined", "inferencex-configs"),
+    "dataset+config": ("dataset and configuration agree", "inferencex-configs"),
+    "dataset": ("dataset", ""),
+    "": ("dataset", ""),
+}
+"""How a worker count came about, by the collection's own mark; what is not joined is the data set's, in its own row."""
+MARKET_COLUMNS = ["hardware", "what", "value", "unit", "as_of", "basis", "source"]
+MARKET = {
+    "H100 1-yr reserved": ("h100", "reserved for a year"),
+    "H100 1-yr reserved trough": ("h100", "reserved for a year, its lowest"),
+    "H100 on-demand median (37 providers)": ("h100", "on demand, median of 37 providers"),
+    "H100 on-demand hyperscaler low": ("h100", "on demand, hyperscalers, low"),
+    "H100 on-demand hyperscaler high": ("h100", "on demand, hyperscalers, high"),
+    "H100 long-tail low": ("h100", "on demand, smallest providers, low"),
+    "H200 specialty low": ("h200", "on demand, specialised providers, low"),
+    "H200 specialty high": ("h200", "on demand, specialised providers, high"),
+    "H200 on-demand (Spheron)": ("h200", "on demand, Spheron"),
+    "B200 on-demand (Spheron)": ("b200", "on demand, Spheron"),
+    "GB200 superchip (2 GPU) on-demand (Spheron)": ("gb200", "on demand, Spheron, superchip of two"),
+    "AWS p5.48xlarge H100 on-demand": ("h100", "on demand, AWS p5.48xlarge"),
+    "GB200 NVL72 rack capex": ("gb200", "purchase, NVL72 rack of 72"),
+}
+"""The market figures kept, by the collection's name of them: hardware and what it is a figure of. Nothing of wafers:
+they are bought by the token, and no $/hour of theirs is stated."""
+MARKET_SOURCES = {
+    "SemiAnalysis GPU index via techreaderdaily.com / compux.net": "semianalysis-index",
+    "aimultiple.com/gpu-index": "aimultiple",
+    "mercatus-ai.com/blog/cloud-gpu-pricing": "mercatus",
+    "spheron.network blog": "spheron",
+    "techreaderdaily.com": "techreaderdaily",
+    "InferenceX v2 article": "inferencex-v2",
+}
 ROUNDING = 1e-3
 """Latencies are kept to a µs, throughput to a hundredth; both were rounded from longer figures."""
 ROUNDING_TOK_S = 0.006
@@ -77,10 +135,13 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 2
     folder = Path(arguments[0])
-    points = [point_row(row) for row in read(folder / "inferencex_measured_points.csv") if not row["flag"]]
+    collected = [row for row in read(folder / "inferencex_measured_points.csv") if not row["flag"]]
+    points = [point_row(row) for row in collected]
     write(DATA / "operating_points.csv", sorted(points, key=sort_key), POINT_COLUMNS)
+    write(DATA / "worker_counts.csv", worker_rows(collected), WORKER_COLUMNS)
     hardware = [hardware_row(row) for row in read(folder / "hardware_cost.csv") if row["hardware"] in HARDWARE_NAMES]
     write(DATA / "hardware.csv", hardware, list(hardware[0]))
+    write(DATA / "market_costs.csv", market_rows(read(folder / "cost_market_points.csv")), MARKET_COLUMNS)
     print(write_manifest())
     return 0
 
@@ -124,11 +185,44 @@ def hardware_row(row: Mapping[str, str]) -> dict[str, str]:
         "usd_per_hour_rental": row["usd_gpu_hr_3yr_rental"],
         "kw": row["allin_kw_per_gpu"],
         "hbm_gb": row["hbm_gb"],
+        "domain": row["gpus_per_scaleup_domain"],
         "basis": "declared",
         "as_of": "2026-04-03",
         "source": "semianalysis-tco-2026-04",
         "note": row["note"].replace("SemiAnalysis TODO: temporary = ", "provisional in the source: "),
     }
+
+
+def worker_rows(collected: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """A row of ``worker_counts.csv`` for each configuration whose two pools are known: where its counts are from."""
+    grouped: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for row in collected:
+        if row["mode"] == "disagg" and row["prefill_gpus"] and row["decode_gpus"]:
+            pools = (whole(row["prefill_gpus"]), whole(row["decode_gpus"]))
+            grouped.setdefault((*(row[name] for name in WORKER_COLUMNS[:6]), *pools), []).append(row)
+    found: list[dict[str, str]] = []
+    for key, rows in sorted(grouped.items()):
+        marks = {row["worker_count_from"] for row in rows}
+        mark = next(each for each in COUNTED if each in marks)  # a join is named where any of the rows rests on one
+        counted, source = COUNTED[mark]
+        days = sorted(row["date"] for row in rows)
+        last = [counted, str(len(rows)), days[0], days[-1], source or SOURCES[rows[0]["origin"]]]
+        found.append(dict(zip(WORKER_COLUMNS, [*key, *last], strict=True)))
+    return found
+
+
+def market_rows(collected: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Rows of ``market_costs.csv``: figures that were read on the named page; recalled ones are left out."""
+    found: list[dict[str, str]] = []
+    source = ""
+    for row in collected:
+        source = source if row["source"] == "same" else row["source"]  # "same" as the row above
+        if row["kind"] != "seen" or row["item"] not in MARKET:
+            continue
+        hardware, what = MARKET[row["item"]]
+        cells = [hardware, what, row["value"], row["unit"], row["date"], "declared", MARKET_SOURCES[source]]
+        found.append(dict(zip(MARKET_COLUMNS, cells, strict=True)))
+    return found
 
 
 def whole(text: str) -> str:

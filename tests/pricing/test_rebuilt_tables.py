@@ -21,7 +21,8 @@ def rebuild(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     folder = tmp_path / "data"
     shutil.copytree(DATA_DIR, folder)
-    for name in ("operating_points.csv", "hardware.csv", "MANIFEST.json"):
+    made = ("operating_points.csv", "worker_counts.csv", "hardware.csv", "market_costs.csv", "MANIFEST.json")
+    for name in made:
         (folder / name).unlink()
     monkeypatch.setattr(module, "DATA", folder)
     return module
