@@ -19,6 +19,7 @@ _STATES: Final = {
     BreakerState.CLOSED: BREAKER_CLOSED,
     BreakerState.HALF_OPEN: BREAKER_HALF_OPEN,
     BreakerState.OPEN: BREAKER_OPEN,
+    BreakerState.DISABLED: BREAKER_OPEN,
 }
 
 

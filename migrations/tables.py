@@ -5,7 +5,7 @@ from importlib import import_module
 from sqlalchemy import MetaData
 from sqlmodel import SQLModel
 
-ROOMS = ("audit", "catalog", "fleet", "gateway", "identity", "ledger", "metering", "outbox", "planning")
+ROOMS = ("audit", "catalog", "fleet", "gateway", "identity", "ledger", "metering", "outbox", "planning", "tuning")
 
 
 def all_tables() -> MetaData:

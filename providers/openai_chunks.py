@@ -17,6 +17,11 @@ USAGE_MEMBER = b',"usage":'
 ERROR_FIELDS = ("error", "message", "detail", "msg", "type", "code")
 """Where backends put what went wrong, most telling first."""
 
+CREDENTIAL_CODES = frozenset(
+    {"401", "403", "invalid_api_key", "authentication_error", "permission_error", "permission_denied", "unauthorized"}
+)
+"""What backends put as ``code``, ``status`` or ``type`` when they do not accept who asks."""
+
 
 class WireFormatError(ValueError):
     """Not what the OpenAI wire looks like."""
@@ -243,6 +248,18 @@ def error_words(error: object, depth: int = 4) -> str:
     if isinstance(error, list):
         return "; ".join(filter(None, (error_words(each, depth - 1) for each in error[:3])))
     return str(error) if isinstance(error, str | int) and not isinstance(error, bool) else ""
+
+
+def is_about_credentials(error: object, depth: int = 4) -> bool:
+    """Whether a backend's error says that our credential is not accepted (any more).
+
+    >>> is_about_credentials({"message": "key revoked", "code": 401}), is_about_credentials({"code": 500})
+    (True, False)
+    """
+    if depth == 0 or not isinstance(error, dict):
+        return False
+    said = {str(error.get(name)).lower() for name in ("code", "status", "type")}
+    return not said.isdisjoint(CREDENTIAL_CODES) or is_about_credentials(error.get("error"), depth - 1)
 
 
 def _leniently(data: bytes, cause: Exception) -> WireCompletion:

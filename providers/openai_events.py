@@ -9,6 +9,7 @@ from providers.base import TokenChunk
 from providers.errors import (
     DETAIL_MAX,
     ProviderClosedEarly,
+    ProviderCredentialRejected,
     ProviderError,
     ProviderProtocolError,
     ProviderStreamError,
@@ -22,6 +23,7 @@ from providers.openai_chunks import (
     completion_of,
     error_words,
     identity_as_it_stands,
+    is_about_credentials,
     text_bytes,
     without_usage,
 )
@@ -270,10 +272,10 @@ class EventReader:
 
 def reported_error(provider_id: str, error: object, data: bytes) -> ProviderError:
     """The error that a backend reported within an answer: in its ``error`` field, or as all of ``data``."""
-    words = error_words(error)
-    if not words:
-        try:
-            words = error_words(msgspec.json.decode(data))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            words = ""
-    return ProviderStreamError(provider_id, (words or data.decode("utf-8", "replace"))[:DETAIL_MAX])
+    if not error_words(error):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            error = msgspec.json.decode(data)
+    detail = (error_words(error) or data.decode("utf-8", "replace"))[:DETAIL_MAX]
+    if is_about_credentials(error):
+        return ProviderCredentialRejected(provider_id, detail)
+    return ProviderStreamError(provider_id, detail)

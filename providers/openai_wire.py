@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from providers.base import CompletionRequest, TokenChunk
-from providers.errors import ProviderProtocolError, ProviderRejectedRequest
+from providers.errors import ProviderModelMissing, ProviderRejectedRequest
 from providers.http_plain import PlainTransport
 from providers.http_port import HttpAsk, HttpLimits, HttpTransport, origin_of
 from providers.http_secure import SecureTransport
@@ -35,6 +35,7 @@ class Dialect:
             value they are left out, with any other they are sent, and the backend says no.
         lists_models: True where ``GET /models`` names every model that it serves, so that a probe can look.
         idle_max: connections kept open for the next request.
+        auth_header, auth_scheme: how a credential is sent, where its spec does not say otherwise.
     """
 
     stream_options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -42,6 +43,8 @@ class Dialect:
     idle_fields: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: MappingProxyType({}))
     lists_models: bool = True
     idle_max: int = 256
+    auth_header: str = "Authorization"
+    auth_scheme: str = "Bearer"
 
 
 class OpenAiWire:
@@ -88,7 +91,7 @@ class OpenAiWire:
         wanted = self._spec.backend_model
         if self._dialect.lists_models and served and wanted not in served:
             names = ", ".join(sorted(served)[:NAMES_SHOWN])
-            raise ProviderProtocolError(self.id, f"does not serve {wanted!r}; it serves {names}")
+            raise ProviderModelMissing(self.id, f"does not serve {wanted!r}; it serves {names}")
 
     async def models(self) -> Mapping[str, "ServedModel"]:
         """The models that the backend says it serves, by name and alias; empty when it does not say.
@@ -131,9 +134,13 @@ class OpenAiWire:
         return msgspec.json.encode(body)
 
     def _headers(self, accept: str) -> tuple[tuple[str, str], ...]:
-        headers = (("Accept", accept), ("Accept-Encoding", "identity"), ("User-Agent", USER_AGENT))
-        key = self._spec.api_key
-        return headers if key is None else (*headers, ("Authorization", f"Bearer {key}"))
+        spec, dialect = self._spec, self._dialect
+        ours = (("Accept", accept), ("Accept-Encoding", "identity"), ("User-Agent", USER_AGENT))
+        headers = (*ours, *spec.headers)
+        if spec.api_key is None:
+            return headers
+        scheme = dialect.auth_scheme if spec.auth_scheme is None else spec.auth_scheme
+        return (*headers, (spec.auth_header or dialect.auth_header, f"{scheme} {spec.api_key}".lstrip()))
 
 
 class ServedModel(msgspec.Struct):

@@ -1,24 +1,34 @@
-"""From what is known of a backend to something that can be asked: the one place that knows every kind."""
+"""From what is known of a backend to something that can be asked. A kind is a file in :mod:`providers.kinds`."""
 
-from typing import assert_never
+import pkgutil
+from importlib import import_module
 
-from providers import gpu_cluster, local_engine, openai_compatible, tuned, wafer_scale
+from providers import kinds
 from providers.base import Provider
-from providers.spec import ProviderKind, ProviderSpec
+from providers.spec import ProviderSpec, ProviderSpecError
+
+
+def known_kinds() -> tuple[str, ...]:
+    """The names of all kinds, in order: those of the files in :mod:`providers.kinds`."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(kinds.__path__)))
 
 
 def build(spec: ProviderSpec) -> Provider:
-    """Makes the provider of its kind. It opens no connection before the first request."""
-    match spec.kind:
-        case ProviderKind.GPU_CLUSTER:
-            return gpu_cluster.build(spec)
-        case ProviderKind.WAFER_SCALE:
-            return wafer_scale.build(spec)
-        case ProviderKind.TUNED:
-            return tuned.build(spec)
-        case ProviderKind.LOCAL_ENGINE:
-            return local_engine.build(spec)
-        case ProviderKind.OPENAI_COMPATIBLE:
-            return openai_compatible.build(spec)
-        case _:
-            assert_never(spec.kind)
+    """Makes the provider of its kind. It opens no connection before the first request.
+
+    Raises:
+        ProviderSpecError: there is no such kind.
+    """
+    check_kind(spec.kind)
+    provider: Provider = import_module(f"{kinds.__name__}.{spec.kind}").build(spec)
+    return provider
+
+
+def check_kind(kind: str) -> None:
+    """Refuses a kind that has no file.
+
+    Raises:
+        ProviderSpecError: it has none; the message names those that have.
+    """
+    if kind not in known_kinds():
+        raise ProviderSpecError(f"kind {kind[:64]!r} is unknown; there are {', '.join(known_kinds())}")

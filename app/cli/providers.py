@@ -138,7 +138,7 @@ class _WrongModel(Exception):
 
 
 async def _measured(spec: "ProviderSpec", plan: "SweepPlan") -> "tuple[Sweep, ServedModel | None]":
-    from providers import openai_compatible
+    from providers.kinds import openai_compatible
     from providers.measure import sweep
 
     provider = openai_compatible.build(spec)

@@ -4,27 +4,40 @@ Rows, loads and corrections are read again at least once a second; what an admis
 once. A database or lease store that is away leaves what was known in force.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app import clock
 from app.catalog.book_cache import keep_fresh
 from app.db import Database
+from app.fleet.consumed_cache import ConsumedCache
+from app.fleet.contracts import exhausted
+from app.fleet.credential_store import note_refused
 from app.fleet.health import Health
-from app.fleet.leases import LeaseStore
+from app.fleet.leases import LeaseStore, Quota
 from app.fleet.live_client import LiveClients
 from app.fleet.offers import offers_by_model
+from app.fleet.quotas import quotas_of
 from app.fleet.repository import read_roster
 from app.fleet.roster import Deployed
 from app.fleet.standing import ProviderStanding, Signals, provider_standings
 from app.logs import get_logger
 from pricing.slo import Tier
 from providers.base import Provider
-from providers.errors import ProviderError
+from providers.errors import ProviderCredentialRejected, ProviderError
 from scheduler.breaker import BreakerState
 from scheduler.fleet import Fleet, Load, OfferId
 
 REFRESH_S = 1.0
+Caps = Callable[[AsyncSession], Awaitable[Mapping[str, Quota]]]
+"""Reads the caps of models that have one, by public name."""
+
+
+async def no_caps(_session: AsyncSession) -> Mapping[str, Quota]:
+    """No model has a cap."""
+    return {}
 
 
 class FleetView:
@@ -35,6 +48,7 @@ class FleetView:
         leases: where loads are known.
         clients: of all deployments; closed with the view.
         now_us: µs since the epoch.
+        caps: of models that only so much of may be used.
     """
 
     def __init__(
@@ -43,11 +57,15 @@ class FleetView:
         leases: LeaseStore,
         clients: LiveClients,
         now_us: Callable[[], int] = clock.now_us,
+        caps: Caps = no_caps,
     ) -> None:
         self._database = database
         self._leases = leases
         self._clients = clients
         self._now_us = now_us
+        self._caps = caps
+        self._consumed = ConsumedCache()
+        self._refusals: dict[str, str] = {}
         self._health = Health()
         self._deployed: dict[OfferId, Deployed] = {}
         self._troubles: dict[str, str] = {}
@@ -135,7 +153,12 @@ class FleetView:
             self._snap(now_us)
 
     def failed(self, offer_id: OfferId, error: ProviderError) -> None:
-        """An attempt failed."""
+        """An attempt failed. A credential that was replaced meanwhile says nothing about the one in its place."""
+        if isinstance(error, ProviderCredentialRejected):
+            if not self._clients.uses(offer_id, error.credential_id):
+                return
+            if error.credential_id:
+                self._refusals[error.credential_id] = error.detail
         now_us = self._now_us()
         before = self._health.breaker_state(offer_id, now_us)
         self._health.failed(offer_id, error, now_us)
@@ -160,8 +183,9 @@ class FleetView:
         return self._troubles
 
     async def refresh(self) -> None:
-        """Reads rows and loads again; loads too when the database is away."""
+        """Tells which credentials were refused, and reads rows and loads again; loads too when the database is away."""
         try:
+            await self._tell_refusals()
             await self._refresh_rows()
         finally:
             await self.refresh_loads()
@@ -184,13 +208,29 @@ class FleetView:
         """Closes all clients."""
         await self._clients.close()
 
+    async def _tell_refusals(self) -> None:
+        """Writes down, for all gateways and for operators, which credentials their providers refused."""
+        for credential_id, refusal in tuple(self._refusals.items()):
+            async with self._database.writing() as session:
+                if await note_refused(session, credential_id, refusal, self._now_us()):
+                    self._log.warning("credential.refused", credential=credential_id, refusal=refusal)
+            self._refusals.pop(credential_id, None)
+
     async def _refresh_rows(self) -> None:
-        async with self._database.reading() as session:
-            roster = await read_roster(session)
         now_us = self._now_us()
+        async with self._database.reading() as session:
+            roster = await read_roster(session, now_us)
+            signed = {each.contract.id: each.contract for each in roster.deployed if each.contract is not None}
+            consumed = await self._consumed.read(session, signed.values(), now_us)
+            caps = await self._caps(session)
+        used_up = {contract_id: exhausted(signed[contract_id], used) for contract_id, used in consumed.items()}
         troubles = {**roster.troubles, **self._clients.update(roster.deployed, now_us)}
+        for each in roster.deployed:
+            if trouble := each.trouble or used_up.get(each.contract.id if each.contract else "", ""):
+                troubles[each.id] = trouble
         for offer_id in troubles.keys() - self._troubles.keys():
             self._log.warning("deployment.unusable", offer=offer_id, trouble=troubles[offer_id])
+        self._leases.limit(quotas_of(roster.deployed, caps))
         self._troubles = troubles
         self._deployed = {each.id: each for each in roster.deployed}
         self._health.update(roster.deployed, now_us)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.clock import monotonic_us
 from app.fleet.lease_table import LeaseTable
-from app.fleet.leases import Denied, Leased, LeaseRequest, Limited
+from app.fleet.leases import Denied, Leased, LeaseRequest, Limited, Quotas
 from scheduler.fleet import Load, OfferId
 
 
@@ -38,6 +38,10 @@ class InProcessLeaseStore:
     async def loads(self, offer_ids: Sequence[OfferId]) -> Mapping[OfferId, Load]:
         """Fresh loads."""
         return self._table.loads(offer_ids, self._clock_us())
+
+    def limit(self, quotas: Quotas) -> None:
+        """From now on these are the offers' quotas."""
+        self._table.limit(quotas)
 
     async def close(self) -> None:
         """Has nothing to close."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.fleet.allowances import US_PER_S, Debt, after, allowance, drained, wait_us
-from app.fleet.leases import Allowance, Denied, LeaseCandidate, Leased, LeaseRequest, Limited
+from app.fleet.leases import Allowance, Denied, LeaseCandidate, Leased, LeaseRequest, Limited, Quotas
+from app.fleet.quotas import QuotaBook
 from app.identity.caller import Limits
 from scheduler.fleet import UNBOUNDED, Load, OfferId
 
@@ -63,6 +64,11 @@ class LeaseTable:
         self._debts: dict[str, Debt] = {}
         self._expiries: list[tuple[int, OfferId, str]] = []
         self._sweep_at = _SWEEP_MIN
+        self._quotas = QuotaBook(self._in_flight)
+
+    def limit(self, quotas: Quotas) -> None:
+        """From now on these are the offers' quotas."""
+        self._quotas.limit(quotas)
 
     def admit(self, request: LeaseRequest, now_us: int) -> Leased | Denied | Limited:
         """One admission, as :meth:`app.fleet.leases.LeaseStore.admit`."""
@@ -71,17 +77,18 @@ class LeaseTable:
         debt = drained(self._debts.get(request.customer_id, Debt()), limits, now_us) if limits else Debt()
         for candidate in request.candidates:
             if self._find(candidate.offer_id, request.lease_id):
-                return Leased(candidate.offer_id, self._loads_of(request), _told(debt, limits))
+                return Leased(candidate.offer_id, self._loads_of(request, now_us), _told(debt, limits))
         if limits and (limited := self._limited(request, limits, debt)):
             return limited
-        chosen = next((candidate for candidate in request.candidates if self._has_room(candidate)), None)
+        chosen = next((each for each in request.candidates if self._may_take(each, request, now_us)), None)
         if chosen is None:
-            return Denied(self._loads_of(request), _told(debt, limits))
+            return Denied(self._loads_of(request, now_us), _told(debt, limits))
         if limits:
             debt = after(debt, request.tokens)
             self._owe(request.customer_id, debt)
+        self._quotas.take(chosen.offer_id, request.tokens, now_us)
         self._write(lease_of(request, chosen.offer_id, now_us))
-        return Leased(chosen.offer_id, self._loads_of(request), _told(debt, limits))
+        return Leased(chosen.offer_id, self._loads_of(request, now_us), _told(debt, limits))
 
     def started(self, lease_id: str, offer_id: OfferId, now_us: int) -> None:
         """Takes the prompt of a live lease out of what its offer still has to prefill."""
@@ -116,7 +123,7 @@ class LeaseTable:
     def loads(self, offer_ids: Sequence[OfferId], now_us: int) -> Mapping[OfferId, Load]:
         """The load of each offer asked for."""
         self._reap(now_us)
-        return {offer_id: self._load(offer_id) for offer_id in offer_ids}
+        return {offer_id: self._shown(offer_id, 1, now_us) for offer_id in offer_ids}
 
     def live(self, now_us: int) -> tuple[Lease, ...]:
         """Every live lease."""
@@ -141,12 +148,24 @@ class LeaseTable:
             return Limited("concurrency", CONCURRENCY_RETRY_S, allowance(debt, limits))
         return None
 
+    def _may_take(self, candidate: LeaseCandidate, request: LeaseRequest, now_us: int) -> bool:
+        return self._has_room(candidate) and self._quotas.allows(
+            candidate.offer_id, request.tokens, now_us, self.gateways
+        )
+
     def _has_room(self, candidate: LeaseCandidate) -> bool:
         load = self._load(candidate.offer_id)
         return load.in_flight < min(candidate.concurrency_max, candidate.in_flight_max, load.in_flight_tolerated)
 
-    def _loads_of(self, request: LeaseRequest) -> Mapping[OfferId, Load]:
-        return {candidate.offer_id: self._load(candidate.offer_id) for candidate in request.candidates}
+    def _loads_of(self, request: LeaseRequest, now_us: int) -> Mapping[OfferId, Load]:
+        return {each.offer_id: self._shown(each.offer_id, request.tokens, now_us) for each in request.candidates}
+
+    def _shown(self, offer_id: OfferId, tokens: int, now_us: int) -> Load:
+        return self._quotas.shown(offer_id, self._load(offer_id), now_us, tokens=tokens, gateways=self.gateways)
+
+    def _in_flight(self, offer_id: OfferId) -> int:
+        on_offer = self._offers.get(offer_id)
+        return len(on_offer.live) if on_offer else 0
 
     def _load(self, offer_id: OfferId) -> Load:
         on_offer = self._offers.get(offer_id)

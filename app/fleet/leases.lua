@@ -8,6 +8,7 @@
 --   KEY .. SUM    hash  what follows from the three: n leases, tightest tolerance t, prompt tokens p, and e, before
 --                       which none expires. From e on all of it is counted again from the leases, so it cannot drift.
 -- A customer has two: a zset of running leases (member "<KEY> <lease id>" -> expiry) and the debts as "r t at".
+-- A quota that offers share has one: its debts, likewise. What runs under it follows from its offers' leases.
 -- Every key carries the same hash tag, so on a cluster they live in one slot.
 
 local BOUND, ROW, SUM = ':bound', ':row', ':sum'
@@ -150,11 +151,78 @@ local function allowance_of(debt, limit)
   return math.floor(math.max(0, limit * UNITS - debt) / UNITS), reset
 end
 
+-- Quotas ----------------------------------------------------------------------------------------------------------
+
+local NO_LIMIT = 100000000
+
+-- Reads from ARGV[argument] on: how many quotas; of each its name, requests and tokens a minute and concurrency (0 for
+-- no limit), how many offers share it and their keys; then for each of KEYS from first on how many it has, and which.
+local function read_quotas(argument, first)
+  local quotas, of = {}, {}
+  for index = 1, tonumber(ARGV[argument] or 0) do
+    local quota = {key = prefix .. 'quota:' .. ARGV[argument + 1], members = {}}
+    quota.rpm, quota.tpm = tonumber(ARGV[argument + 2]), tonumber(ARGV[argument + 3])
+    quota.concurrency = tonumber(ARGV[argument + 4])
+    local members = tonumber(ARGV[argument + 5])
+    for member = 1, members do quota.members[member] = ARGV[argument + 5 + member] end
+    argument = argument + 5 + members
+    quotas[index] = quota
+  end
+  if #quotas == 0 then return of end
+  for at = first, #KEYS do
+    argument = argument + 1
+    local own = tonumber(ARGV[argument])
+    of[at] = {}
+    for index = 1, own do of[at][index] = quotas[tonumber(ARGV[argument + index])] end
+    argument = argument + own
+  end
+  return of
+end
+
+local function owed_under(quota)
+  local rpm = quota.rpm > 0 and quota.rpm or NO_LIMIT
+  return drained(quota.key, rpm, quota.tpm > 0 and quota.tpm or NO_LIMIT)
+end
+
+local function takes(quota, cost)
+  if quota.concurrency > 0 then
+    local running = 0
+    for _, member in ipairs(quota.members) do running = running + read(member).n end
+    if running >= quota.concurrency then return false end
+  end
+  local requests, tokens = owed_under(quota)
+  if quota.rpm > 0 and wait_of(requests, quota.rpm, 1) ~= 0 then return false end
+  return quota.tpm == 0 or wait_of(tokens, quota.tpm, cost) == 0
+end
+
+local function allowed(quotas, cost)
+  for _, quota in ipairs(quotas or {}) do
+    if not takes(quota, cost) then return false end
+  end
+  return true
+end
+
+local function take(quotas, cost)
+  for _, quota in ipairs(quotas or {}) do
+    if quota.rpm > 0 or quota.tpm > 0 then
+      local requests, tokens = owed_under(quota)
+      local debts = whole(requests + UNITS) .. ' ' .. whole(tokens + cost * UNITS) .. ' ' .. whole(now)
+      call('SET', quota.key, debts, 'PX', DEBT_KEPT_MS)
+    end
+  end
+end
+
+-- What a load is told as: where a quota is used up, nothing more is tolerated.
+local function shown(load, quotas, cost)
+  if allowed(quotas, cost) then return load.t end
+  return math.min(load.n, load.t)
+end
+
 -- Operations ------------------------------------------------------------------------------------------------------
 
 -- KEYS 1 running, 2 debts, then the candidates
 -- ARGV 4 lease, 5 customer, 6 ttl µs, 7 prefill, 8 tokens, 9 has limits, 10 rpm, 11 tpm, 12 concurrency,
---      then concurrency_max and in_flight_max per candidate
+--      then concurrency_max and in_flight_max per candidate, then the quotas
 -- Answers status (1 leased, 0 denied, -1 requests, -2 tokens, -3 concurrency), index of the candidate (from 0),
 -- wait µs (-1 never), remaining and reset µs of requests and of tokens, then three numbers of load per candidate.
 local function admit()
@@ -162,7 +230,7 @@ local function admit()
   local limited, rpm, tpm = ARGV[9] == '1', tonumber(ARGV[10]), tonumber(ARGV[11])
   local status, index, wait = 0, -1, 0
   local requests, tokens = 0, 0
-  local loads = {}
+  local loads, quotas = {}, read_quotas(9 + 2 * #KEYS, 3)
   for at = 3, #KEYS do
     local load = read(KEYS[at])
     loads[at] = load
@@ -186,7 +254,9 @@ local function admit()
   for at = 3, #KEYS do
     local argument, load = 7 + at * 2, loads[at]
     local bound = tonumber(ARGV[argument + 1])
-    if status == 0 and load.n < math.min(tonumber(ARGV[argument]), bound, load.t) then
+    local has_room = status == 0 and load.n < math.min(tonumber(ARGV[argument]), bound, load.t)
+    if has_room and allowed(quotas[at], cost) then
+      take(quotas[at], cost)
       local expires = now + tonumber(ARGV[6])
       write(KEYS[at], load, id, {customer = ARGV[5], expires = expires, bound = ARGV[argument + 1], tokens = ARGV[7]})
       status, index = 1, at - 3
@@ -202,7 +272,7 @@ local function admit()
   for at = 3, #KEYS do
     local load = loads[at]
     answer[#answer + 1] = load.n
-    answer[#answer + 1] = load.t
+    answer[#answer + 1] = shown(load, quotas[at], cost)
     answer[#answer + 1] = load.p
   end
   return answer
@@ -257,13 +327,13 @@ local function restore()
   return 1
 end
 
--- KEYS the offers   Answers three numbers of load per offer
+-- KEYS the offers   ARGV from 4 the quotas   Answers three numbers of load per offer
 local function loads()
-  local answer = {}
-  for _, offer in ipairs(KEYS) do
+  local answer, quotas = {}, read_quotas(4, 1)
+  for at, offer in ipairs(KEYS) do
     local load = read(offer)
     answer[#answer + 1] = load.n
-    answer[#answer + 1] = load.t
+    answer[#answer + 1] = shown(load, quotas[at], 1)
     answer[#answer + 1] = load.p
   end
   return answer

@@ -26,6 +26,26 @@ class LeaseCandidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How much of something may be used by all gateways together: of a contract, or of a customer's tuned model.
+
+    Attributes:
+        name: offers that share it name it alike.
+        rpm, tpm: requests and tokens a minute; None without a limit.
+        concurrency: requests in flight over all offers that share it; None without a limit.
+    """
+
+    name: str
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+
+
+Quotas = Mapping[OfferId, tuple[Quota, ...]]
+"""By offer; an offer without any is not in it."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseRequest:
     """One admission: check the customer's limits, then lease the first candidate that still has room.
 
@@ -33,7 +53,7 @@ class LeaseRequest:
         lease_id: the request id; asking again for a live lease answers the same lease.
         limits: None skips the customer's limits (a retry of an admitted request after a failover).
         prefill_tokens: prompt tokens, pending until ``started``.
-        tokens: what counts against tokens per minute.
+        tokens: what counts against tokens per minute, of the customer and of the offer's quotas.
         ttl_s: how long the lease lives without a beat; at most an hour.
 
     Raises:
@@ -125,7 +145,11 @@ class LeaseStore(Protocol):
         ...
 
     async def loads(self, offer_ids: Sequence[OfferId]) -> Mapping[OfferId, Load]:
-        """Fresh loads, expired leases not counted."""
+        """Fresh loads, expired leases not counted; an offer whose quota is used up tolerates nothing more."""
+        ...
+
+    def limit(self, quotas: Quotas) -> None:
+        """From now on these are the offers' quotas; what was used of one of the same name stays used."""
         ...
 
     async def close(self) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.fleet.roster import Deployed, provider_spec
+from app.fleet.roster import Deployed, Key, provider_spec
+from app.fleet.vault import Vault, VaultError
 from app.logs import get_logger
 from pricing.slo import US_PER_S
 from providers import registry
 from providers.base import Provider
 from providers.errors import ProviderUnreachable
-from providers.spec import ProviderSpec
+from providers.spec import ProviderSpec, ProviderSpecError
 from scheduler.fleet import Load, OfferId
 
 RETIRED_US_MAX: Final = 900 * US_PER_S
@@ -34,13 +35,18 @@ class LiveClients:
     Args:
         environment: where credentials are looked up by the names that rows give.
         build: makes a client; it opens no connection before the first request.
+        vault: opens the credentials that rows keep sealed.
     """
 
     def __init__(
-        self, environment: Mapping[str, str], build: Callable[[ProviderSpec], Provider] = registry.build
+        self,
+        environment: Mapping[str, str],
+        build: Callable[[ProviderSpec], Provider] = registry.build,
+        vault: Vault | None = None,
     ) -> None:
         self._environment = environment
         self._build = build
+        self._vault = vault or Vault("")
         self._clients: dict[OfferId, _Client] = {}
         self._retired: list[tuple[_Client, int]] = []
         self._log = get_logger("app.fleet")
@@ -65,11 +71,12 @@ class LiveClients:
         wanted: dict[OfferId, ProviderSpec] = {}
         troubles: dict[OfferId, str] = {}
         for each in deployed:
-            variable = each.spec.api_key_env
-            if variable and not self._environment.get(variable):
-                troubles[each.id] = f"its credential is missing: set {variable} where the gateway runs"
-                continue
-            wanted[each.id] = provider_spec(each.spec, self._environment.get(variable) if variable else None)
+            try:
+                wanted[each.id] = provider_spec(each.spec, self._key_of(each), each.access)
+            except (VaultError, ProviderSpecError) as error:
+                troubles[each.id] = f"its credential cannot be used: {error}"
+            except LookupError:
+                troubles[each.id] = f"its credential is missing: set {each.spec.api_key_env} where the gateway runs"
         for offer_id, client in tuple(self._clients.items()):
             if wanted.get(offer_id) != client.spec:
                 self._retired.append((self._clients.pop(offer_id), now_us))
@@ -77,6 +84,26 @@ class LiveClients:
             if offer_id not in self._clients:
                 self._clients[offer_id] = _Client(offer_id, spec, self._build(spec))
         return troubles
+
+    def uses(self, offer_id: OfferId, credential_id: str) -> bool:
+        """Whether an offer's client sends this very credential now, and not one that came in its place."""
+        client = self._clients.get(offer_id)
+        return client is None or client.spec.credential_id == credential_id
+
+    def _key_of(self, each: Deployed) -> Key | None:
+        """The credential of a deployment; None where it has none.
+
+        Raises:
+            LookupError: the variable that should hold it is not set.
+            VaultError: the stored one cannot be opened.
+        """
+        if variable := each.spec.api_key_env:
+            if not self._environment.get(variable):
+                raise LookupError(variable)
+            return Key("", self._environment[variable])
+        if each.sealed is None:
+            return None
+        return Key(each.sealed.id, self._vault.open(each.sealed.sealed, each.sealed.about))
 
     def retired(self) -> frozenset[OfferId]:
         """Offers of which a former client is still open."""

@@ -1,12 +1,13 @@
-"""Tables of the fleet: who sells us capacity, and which deployments they run for us.
+"""Tables of the fleet: who sells us capacity, on which terms, and which deployments they run for us.
 
-Rows are written through :mod:`app.fleet.service` only, from checked values; the CHECK constraints are the second lock.
-A provider's credential is never stored: ``api_key_env`` names the environment variable that holds it.
+Rows are written through this room's services only, from checked values; the CHECK constraints are the second lock.
+A provider's credential is stored sealed (:mod:`app.fleet.vault`), or its deployment's ``api_key_env`` names the
+environment variable that holds it.
 """
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 _STATE_CHECK = "state IN ('enabled', 'draining', 'disabled')"
@@ -40,7 +41,7 @@ class DeploymentRow(SQLModel, table=True):
 
     Attributes:
         id: the offer id, ``<provider>/<deployment_id>``.
-        kind: ``gpu_cluster``, ``wafer_scale``, ``tuned``, ``local_engine`` or ``openai_compatible``.
+        kind: the name of a file in :mod:`providers.kinds`, such as ``gpu_cluster``.
         model: the public name of the model on sale; ``backend_model`` is the backend's own name for it.
         base_model: of a tuned model, the backend's name of the base that carries the adapter; empty elsewhere.
         deployment_id: the measured deployment whose profile it follows.
@@ -56,9 +57,6 @@ class DeploymentRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("provider_id", "deployment_id"),
         CheckConstraint(_STATE_CHECK, name="state_known"),
-        CheckConstraint(
-            "kind IN ('gpu_cluster', 'wafer_scale', 'tuned', 'local_engine', 'openai_compatible')", name="kind_known"
-        ),
         CheckConstraint("concurrency_max >= 1", name="concurrency_max_positive"),
         CheckConstraint("context_max >= 1", name="context_max_positive"),
         CheckConstraint(
@@ -93,3 +91,102 @@ class DeploymentRow(SQLModel, table=True):
     version: int = Field(default=1)
     created_at_us: int = Field(sa_type=BigInteger)
     updated_at_us: int = Field(sa_type=BigInteger)
+
+
+class ProviderAccess(SQLModel, table=True):
+    """How a provider wants to be asked, where that differs from a bearer token in ``Authorization``.
+
+    Attributes:
+        auth_header: the header that carries the credential; none leaves it to the kind.
+        auth_scheme: the word before it, empty for none; none leaves it to the kind.
+        headers: sent with every request to it; names and values, nothing secret.
+    """
+
+    __tablename__: ClassVar[Any] = "provider_access"
+
+    provider_id: str = Field(primary_key=True, foreign_key="provider_account.id", max_length=64)
+    auth_header: str | None = Field(default=None, max_length=64)
+    auth_scheme: str | None = Field(default=None, max_length=32)
+    headers: dict[str, str] = Field(default_factory=dict, sa_type=JSON)
+    updated_at_us: int = Field(sa_type=BigInteger)
+
+
+class ProviderCredential(SQLModel, table=True):
+    """What opens a provider's doors, sealed; the one without ``retired_at_us`` is in use.
+
+    Attributes:
+        sealed: as :class:`app.fleet.vault.Vault` seals it; nothing else of the secret is stored but the two below.
+        prefix: its first few letters, where it is long enough to spare them.
+        fingerprint: by which two can be told apart, without either being known.
+        refused_at_us: when the provider last refused it (401, 402, 403); none while it works.
+        refusal: what it said then, without the secret.
+        retired_at_us: when another took its place, or it was removed.
+    """
+
+    __tablename__: ClassVar[Any] = "provider_credential"
+    __table_args__ = (
+        CheckConstraint("length(sealed) > 0", name="sealed_not_empty"),
+        Index(
+            "uq_provider_credential_in_use",
+            "provider_id",
+            unique=True,
+            sqlite_where=text("retired_at_us IS NULL"),
+            postgresql_where=text("retired_at_us IS NULL"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, max_length=64)
+    provider_id: str = Field(foreign_key="provider_account.id", max_length=64)
+    sealed: str = Field(max_length=8192)
+    prefix: str = Field(default="", max_length=8)
+    fingerprint: str = Field(max_length=32)
+    created_at_us: int = Field(sa_type=BigInteger)
+    refused_at_us: int | None = Field(default=None, sa_type=BigInteger)
+    refusal: str = Field(default="", max_length=300)
+    retired_at_us: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class ProviderContract(SQLModel, table=True):
+    """On which terms a provider sells; its terms are never changed, it can only be ended sooner.
+
+    Attributes:
+        model: the public model that it covers; empty for all that have no contract of their own.
+        basis: ``token`` (bought by the token) or ``hour`` (capacity by time, whether or not it serves).
+        rate_input, rate_cached, rate_cache_write, rate_output: pico-USD per token; 0 on the ``hour`` basis.
+        usd_per_hour: nano-USD; 0 on the ``token`` basis.
+        promise_ttft_us, promise_tpot_us: what the provider promises; none where it promises nothing.
+        rpm, tpm: requests and tokens a minute that it takes; none without a limit.
+        requests_max, tokens_max: in all, over the whole term; none without a limit.
+        starts_at_us, ends_at_us: the term, half open; none without an end.
+    """
+
+    __tablename__: ClassVar[Any] = "provider_contract"
+    __table_args__ = (
+        CheckConstraint("basis IN ('token', 'hour')", name="basis_known"),
+        CheckConstraint(
+            "rate_input >= 0 AND rate_cached >= 0 AND rate_cache_write >= 0 AND rate_output >= 0 AND usd_per_hour >= 0",
+            name="rates_not_negative",
+        ),
+        CheckConstraint("ends_at_us IS NULL OR ends_at_us >= starts_at_us", name="term_not_negative"),
+        Index("ix_provider_contract_provider_id", "provider_id", "starts_at_us"),
+    )
+
+    id: str = Field(primary_key=True, max_length=64)
+    provider_id: str = Field(foreign_key="provider_account.id", max_length=64)
+    model: str = Field(default="", max_length=200)
+    basis: str = Field(max_length=8)
+    rate_input: int = Field(default=0, sa_type=BigInteger)
+    rate_cached: int = Field(default=0, sa_type=BigInteger)
+    rate_cache_write: int = Field(default=0, sa_type=BigInteger)
+    rate_output: int = Field(default=0, sa_type=BigInteger)
+    usd_per_hour: int = Field(default=0, sa_type=BigInteger)
+    promise_ttft_us: int | None = Field(default=None, sa_type=BigInteger)
+    promise_tpot_us: int | None = Field(default=None, sa_type=BigInteger)
+    rpm: int | None = Field(default=None, sa_type=BigInteger)
+    tpm: int | None = Field(default=None, sa_type=BigInteger)
+    requests_max: int | None = Field(default=None, sa_type=BigInteger)
+    tokens_max: int | None = Field(default=None, sa_type=BigInteger)
+    starts_at_us: int = Field(sa_type=BigInteger)
+    ends_at_us: int | None = Field(default=None, sa_type=BigInteger)
+    note: str = Field(default="", max_length=1000)
+    created_at_us: int = Field(sa_type=BigInteger)

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from app.fleet.allowances import US_PER_S
 from app.fleet.lease_table import CONCURRENCY_RETRY_S, Lease
-from app.fleet.leases import Allowance, Denied, Leased, LeaseRequest, Limited
+from app.fleet.leases import Allowance, Denied, Leased, LeaseRequest, Limited, Quotas
+from app.fleet.quotas import distinct, members_of
 from app.fleet.redis_pipeline_client import Argument, Call, RedisPipelineClient, RedisRefused, RedisUnavailable
 from app.identity.caller import Limits
 from scheduler.fleet import Load, OfferId
@@ -47,6 +48,8 @@ class RedisLeaseStore:
         self._script = (resources.files("app.fleet") / "leases.lua").read_bytes()
         self._sha = hashlib.sha1(self._script, usedforsecurity=False).hexdigest()  # how Redis names a script
         self._keys: dict[OfferId, str] = {}
+        self._quotas: Quotas = {}
+        self._members: dict[str, tuple[OfferId, ...]] = {}
         client.before_use(self._load_script)
 
     async def admit(self, request: LeaseRequest) -> Leased | Denied | Limited:
@@ -104,8 +107,14 @@ class RedisLeaseStore:
         loads: dict[OfferId, Load] = {}
         for chunk in _chunks(offer_ids):
             keys = [self._key(offer_id) for offer_id in chunk]
-            loads |= _loads(chunk, await self._run(self._client.call, "loads", keys, []))
+            quotas = self._quota_arguments(chunk)
+            loads |= _loads(chunk, await self._run(self._client.call, "loads", keys, quotas))
         return loads
+
+    def limit(self, quotas: Quotas) -> None:
+        """From now on these are the offers' quotas; Redis keeps what was used of them, for all gateways."""
+        self._quotas = quotas
+        self._members = members_of(quotas)
 
     async def attend(self, gateway_id: str, ttl_s: float) -> int:
         """Says that a gateway lives, for ``ttl_s``; answers how many do."""
@@ -154,6 +163,19 @@ class RedisLeaseStore:
         arguments += [request.tokens, int(request.limits is not None), limits.rpm, limits.tpm, limits.concurrency]
         for candidate in request.candidates:
             arguments += [candidate.concurrency_max, candidate.in_flight_max]
+        return arguments + self._quota_arguments([candidate.offer_id for candidate in request.candidates])
+
+    def _quota_arguments(self, offer_ids: Sequence[OfferId]) -> list[Argument]:
+        """The quotas of some offers, as ``leases.lua`` reads them; one zero when there are none."""
+        quotas = distinct(self._quotas, offer_ids) if self._quotas else []
+        arguments: list[Argument] = [len(quotas)]
+        for quota in quotas:
+            keys = [self._key(offer_id) for offer_id in self._members[quota.name]]
+            arguments += [quota.name, quota.rpm or 0, quota.tpm or 0, quota.concurrency or 0, len(keys), *keys]
+        place = {quota.name: at for at, quota in enumerate(quotas, start=1)}
+        for offer_id in offer_ids if quotas else ():
+            own = [place[quota.name] for quota in self._quotas.get(offer_id, ())]
+            arguments += [len(own), *own]
         return arguments
 
     def _key(self, offer_id: OfferId) -> str:

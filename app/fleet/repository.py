@@ -1,18 +1,19 @@
 """Queries of the fleet; each takes the caller's session and leaves committing to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.fleet.contracts import Basis, Contract, covering, in_force, lapse
 from app.fleet.models import DeploymentRow, ProviderAccount
-from app.fleet.roster import Deployed, DeploymentSpec, State
+from app.fleet.roster import Access, Deployed, DeploymentSpec, Sealed, State
 from app.fleet.speeds import curve_from_document, speed_document
+from app.fleet.supply_store import access_of, accesses, contracts, credentials_in_use, sealed_of
 from pricing.money import Rate
 from pricing.slo import Tier
 from pricing.usage import Rates
-from providers.spec import ProviderKind
 from scheduler.jobs import Capability
 
 DEPLOYMENTS_MAX = 1_000
@@ -30,23 +31,71 @@ class Roster:
     troubles: dict[str, str]
 
 
-async def read_roster(session: AsyncSession) -> Roster:
-    """Every registered deployment and what operators decided about it."""
+@dataclass(frozen=True, slots=True)
+class _Supply:
+    """What applies to deployments beside their rows."""
+
+    contracts: tuple[Contract, ...]
+    accesses: dict[str, Access]
+    sealed: dict[str, Sealed]
+
+
+async def read_roster(session: AsyncSession, now_us: int | None = None) -> Roster:
+    """Every registered deployment, what operators decided about it, and on which terms it is bought.
+
+    Args:
+        session: a reading one.
+        now_us: when; decides which contracts are in force. None leaves contracts aside.
+    """
     statement = (
         select(DeploymentRow, ProviderAccount)
         .join(ProviderAccount, col(ProviderAccount.id) == col(DeploymentRow.provider_id))
         .order_by(col(DeploymentRow.id))
         .limit(DEPLOYMENTS_MAX)
     )
+    rows = (await session.exec(statement)).all()
+    supply = await _supply(session)
     deployed: list[Deployed] = []
     troubles: dict[str, str] = {}
-    for row, account in (await session.exec(statement)).all():
+    for row, account in rows:
         try:
-            states, version = (State(row.state), State(account.state)), (row.version, account.version)
-            deployed.append(Deployed(spec_of(row), *states, account.name, version))
+            deployed.append(_deployed(row, account, supply, now_us))
         except ValueError as error:
             troubles[row.id] = str(error)
     return Roster(tuple(deployed), troubles)
+
+
+async def _supply(session: AsyncSession) -> _Supply:
+    return _Supply(
+        await contracts(session),
+        {provider_id: access_of(row) for provider_id, row in (await accesses(session)).items()},
+        {provider_id: sealed_of(row) for provider_id, row in (await credentials_in_use(session)).items()},
+    )
+
+
+def _deployed(row: DeploymentRow, account: ProviderAccount, supply: _Supply, now_us: int | None) -> Deployed:
+    spec, trouble, contract = spec_of(row), "", None
+    found = covering(supply.contracts, spec.provider_id, spec.model)
+    if found and now_us is not None:
+        contract = in_force(found, now_us)
+        trouble = lapse(found, now_us) if contract is None else ""
+    if contract is not None:
+        cost = contract.rates if contract.basis is Basis.BOUGHT else spec.cost
+        spec = replace(spec, cost=cost, is_owned=contract.basis is Basis.HOURLY)
+    sealed = None if spec.api_key_env else supply.sealed.get(spec.provider_id)
+    if sealed is not None and sealed.refusal:
+        trouble = f"credential refused: {sealed.refusal}; set another (goodput providers credential set)"
+    return Deployed(
+        spec=spec,
+        state=State(row.state),
+        provider_state=State(account.state),
+        provider_name=account.name,
+        version=(row.version, account.version),
+        access=supply.accesses.get(spec.provider_id, Access()),
+        sealed=sealed,
+        contract=contract,
+        trouble=trouble,
+    )
 
 
 async def provider_by_id(session: AsyncSession, provider_id: str) -> ProviderAccount | None:
@@ -70,7 +119,7 @@ def spec_of(row: DeploymentRow) -> DeploymentSpec:
     return DeploymentSpec(
         provider_id=row.provider_id,
         deployment_id=row.deployment_id,
-        kind=ProviderKind(row.kind),
+        kind=row.kind,
         model=row.model,
         base_url=row.base_url,
         backend_model=row.backend_model,
@@ -94,7 +143,7 @@ def columns_of(spec: DeploymentSpec) -> dict[str, Any]:
         "id": spec.id,
         "provider_id": spec.provider_id,
         "deployment_id": spec.deployment_id,
-        "kind": spec.kind.value,
+        "kind": str(spec.kind),
         "model": spec.model,
         "base_url": spec.base_url,
         "backend_model": spec.backend_model,

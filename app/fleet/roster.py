@@ -4,9 +4,11 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.fleet.contracts import Contract
 from pricing.slo import Tier
 from pricing.usage import Rates
-from providers.spec import ProviderKind, ProviderSpec
+from providers.registry import check_kind
+from providers.spec import ProviderSpec, check_headers
 from scheduler.fleet import UNBOUNDED, OfferId, SpeedCurve
 from scheduler.jobs import Capability
 
@@ -40,6 +42,7 @@ class DeploymentSpec:
     Attributes:
         provider_id: slug, for example ``cluster-b200``.
         deployment_id: the measured deployment whose profile it follows.
+        kind: the name of a file in :mod:`providers.kinds`.
         model: the public name of the model; ``backend_model`` is the backend's own name for it.
         cost: what a token of each class costs us, pico-USD per token.
         is_owned: cost accrues by time; False where tokens are bought.
@@ -54,7 +57,7 @@ class DeploymentSpec:
 
     provider_id: str
     deployment_id: str
-    kind: ProviderKind
+    kind: str
     model: str
     base_url: str
     backend_model: str
@@ -72,6 +75,7 @@ class DeploymentSpec:
 
     def __post_init__(self) -> None:
         check_provider_id(self.provider_id)
+        check_kind(self.kind)
         if not DEPLOYMENT_ID.fullmatch(self.deployment_id):
             raise RosterError(
                 f"deployment_id: 1 to 120 letters, digits or ._:+- without spaces: {self.deployment_id!r}"
@@ -91,7 +95,7 @@ class DeploymentSpec:
             raise RosterError(f"{self.id}: an emulated deployment needs a label, of at most {LABEL_MAX} letters")
         if self.api_key_env and not VARIABLE.fullmatch(self.api_key_env):
             raise RosterError(f"{self.id}: api_key_env names a variable such as ACME_API_KEY, got {self.api_key_env!r}")
-        provider_spec(self, None)
+        provider_spec(self)
 
     @property
     def id(self) -> OfferId:
@@ -100,12 +104,64 @@ class DeploymentSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """How a provider wants to be asked.
+
+    Attributes:
+        auth_header, auth_scheme: how the credential is sent; None leaves it to the kind.
+        headers: sent with every request; nothing secret.
+
+    Raises:
+        ProviderSpecError: a header that cannot be sent.
+    """
+
+    auth_header: str | None = None
+    auth_scheme: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_headers(self.auth_header, self.auth_scheme, self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A provider's stored credential, as it is stored.
+
+    Attributes:
+        about: what it was sealed for.
+        refusal: what the provider said when it last refused it; empty while it works.
+    """
+
+    id: str
+    about: str
+    sealed: str = field(repr=False)
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A credential ready for use.
+
+    Attributes:
+        id: of the stored one; empty for one that a variable of the environment holds.
+    """
+
+    id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Deployed:
     """A registered deployment and what operators decided about it.
 
     Attributes:
+        spec: its cost is its contract's rates, where one in force has any.
         state: its own; it takes work only while its provider does too.
         version: of its own row and of its provider's; each rises with every change.
+        access: how its provider wants to be asked.
+        sealed: its provider's stored credential, where there is one.
+        contract: the one in force; None where there is none.
+        trouble: why it cannot be used, as far as rows tell; empty when it can.
     """
 
     spec: DeploymentSpec
@@ -113,6 +169,10 @@ class Deployed:
     provider_state: State
     provider_name: str
     version: tuple[int, int]
+    access: Access = Access()
+    sealed: Sealed | None = None
+    contract: Contract | None = None
+    trouble: str = ""
 
     @property
     def id(self) -> OfferId:
@@ -137,18 +197,23 @@ def check_provider_id(provider_id: str) -> None:
         )
 
 
-def provider_spec(spec: DeploymentSpec, api_key: str | None) -> ProviderSpec:
+def provider_spec(spec: DeploymentSpec, key: Key | None = None, access: Access | None = None) -> ProviderSpec:
     """What has to be known to talk to it.
 
     Raises:
         ProviderSpecError: nobody could.
     """
+    asked = access or Access()
     return ProviderSpec(
         id=spec.provider_id,
         kind=spec.kind,
         base_url=spec.base_url,
         backend_model=spec.backend_model,
-        api_key=api_key,
+        api_key=key.secret if key else None,
         base_model=spec.base_model,
+        credential_id=key.id if key else "",
+        auth_header=asked.auth_header,
+        auth_scheme=asked.auth_scheme,
+        headers=asked.headers,
         connections_max=2 * spec.concurrency_max + 16,  # answers that are being cancelled still hold theirs
     )

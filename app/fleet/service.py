@@ -6,14 +6,15 @@ Each call joins the caller's transaction and records who did what in it. Gateway
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.service import Actor, Change, record
 from app.errors import MarketError
 from app.fleet import repository
-from app.fleet.models import DeploymentRow, ProviderAccount
+from app.fleet.models import DeploymentRow, ProviderAccess, ProviderAccount, ProviderCredential
 from app.fleet.roster import DeploymentSpec, RosterError, State, check_provider_id
+from app.fleet.supply_store import contracts, forgive
 
 PROVIDER_NAME_MAX = 200
 _VERBS = {State.ENABLED: "enabled", State.DRAINING: "drained", State.DISABLED: "disabled"}
@@ -60,7 +61,7 @@ async def register_provider(session: AsyncSession, provider_id: str, name: str, 
     if account is None:
         account = ProviderAccount(id=provider_id, name=name, created_at_us=now_us, updated_at_us=now_us)
     else:
-        _touch(account, {"name": name}, now_us)
+        touch(account, {"name": name}, now_us)
     session.add(account)
     await session.flush()
     action = "provider.changed" if before else "provider.registered"
@@ -78,7 +79,7 @@ async def register_deployment(session: AsyncSession, spec: DeploymentSpec, actor
         NotInFleet: its provider is not registered.
     """
     if await session.get(ProviderAccount, spec.provider_id) is None:
-        raise _not_in_fleet("provider", spec.provider_id)
+        raise not_in_fleet("provider", spec.provider_id)
     columns = repository.columns_of(spec)
     row = await repository.deployment_by_id(session, spec.id)
     before = (
@@ -89,7 +90,7 @@ async def register_deployment(session: AsyncSession, spec: DeploymentSpec, actor
     if row is None:
         row = DeploymentRow(**columns, created_at_us=now_us, updated_at_us=now_us)
     else:
-        _touch(row, columns, now_us)
+        touch(row, columns, now_us)
     session.add(row)
     await session.flush()
     after = {name: columns[name] for name in before} if before else columns
@@ -103,14 +104,18 @@ async def change_provider_state(
 ) -> ProviderAccount:
     """Drains, disables or enables a provider with all its deployments; their own states stay.
 
+    Enabling also says that it accepts its credential again.
+
     Raises:
         NotInFleet: there is no such provider.
         FleetChanged: it is not at the version that the operator saw.
     """
     account = await repository.provider_by_id(session, provider_id)
     if account is None:
-        raise _not_in_fleet("provider", provider_id)
+        raise not_in_fleet("provider", provider_id)
     await _decide(session, account, f"provider:{provider_id}", change, actor, now_us)
+    if change.state is State.ENABLED:
+        await forgive(session, provider_id)
     return account
 
 
@@ -125,8 +130,10 @@ async def change_deployment_state(
     """
     row = await repository.deployment_by_id(session, offer_id)
     if row is None:
-        raise _not_in_fleet("deployment", offer_id)
+        raise not_in_fleet("deployment", offer_id)
     await _decide(session, row, f"deployment:{offer_id}", change, actor, now_us)
+    if change.state is State.ENABLED:
+        await forgive(session, row.provider_id)
     return row
 
 
@@ -140,6 +147,34 @@ async def remove_deployment(session: AsyncSession, offer_id: str, actor: Actor, 
     await session.flush()
     await record(session, actor, Change("deployment.removed", f"deployment:{offer_id}", before, {}, reason), now_us)
     return True
+
+
+async def remove_provider(session: AsyncSession, provider_id: str, actor: Actor, reason: str, now_us: int) -> None:
+    """Takes a provider that runs nothing any more out of the fleet; its contracts and statements stay readable.
+
+    Raises:
+        NotInFleet: there is no such provider.
+        FleetChanged: deployments of it are still registered, or it ever had a contract.
+    """
+    account = await repository.provider_by_id(session, provider_id)
+    if account is None:
+        raise not_in_fleet("provider", provider_id)
+    if left := await deployments_of(session, provider_id):
+        raise FleetChanged(
+            409,
+            "provider_in_use",
+            f"{provider_id} still runs {len(left)} deployments ({', '.join(left[:5])}): remove them first.",
+        )
+    if await contracts(session, provider_id):
+        raise FleetChanged(
+            409, "provider_has_contracts", f"{provider_id} has contracts, which are kept: disable it instead."
+        )
+    for table in (ProviderAccess, ProviderCredential):
+        await session.exec(delete(table).where(col(table.provider_id) == provider_id))  # pyright: ignore[reportArgumentType]
+    await session.delete(account)
+    await session.flush()
+    before = {"name": account.name, "state": account.state}
+    await record(session, actor, Change("provider.removed", f"provider:{provider_id}", before, {}, reason), now_us)
 
 
 async def deployments_of(session: AsyncSession, provider_id: str) -> list[str]:
@@ -164,16 +199,18 @@ async def _decide(
             f"{row.state} now. Look again and decide then.",
         )
     before = {"state": row.state}
-    _touch(row, {"state": change.state.value}, now_us)
+    touch(row, {"state": change.state.value}, now_us)
     session.add(row)
     await session.flush()
     action = f"{subject.partition(':')[0]}.{_VERBS[change.state]}"
     await record(session, actor, Change(action, subject, before, {"state": row.state}, change.reason), now_us)
 
 
-def _touch(row: ProviderAccount | DeploymentRow, columns: dict[str, Any], now_us: int) -> None:
+def touch(row: ProviderAccount | DeploymentRow, columns: dict[str, Any], now_us: int) -> None:
+    """Changes a row and its version, by which gateways see that it was."""
     row.sqlmodel_update({**columns, "version": row.version + 1, "updated_at_us": now_us})
 
 
-def _not_in_fleet(kind: str, name: str) -> NotInFleet:
+def not_in_fleet(kind: str, name: str) -> NotInFleet:
+    """The refusal for what nobody registered."""
     return NotInFleet(404, f"{kind}_not_found", f"There is no {kind} '{name[:200]}' in the fleet.")

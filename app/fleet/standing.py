@@ -9,6 +9,9 @@ from app.fleet.roster import Deployed, State
 from scheduler.breaker import BreakerState
 from scheduler.fleet import IDLE, Load, OfferId
 
+REFUSED = "credential refused: mend it where it is kept, and enable the deployment again"
+"""Of a credential that a variable of the environment holds; a stored one says more."""
+
 
 class Standing(StrEnum):
     """The best that can be said of it."""
@@ -98,7 +101,7 @@ def overall(standings: Iterable[Standing]) -> Standing:
 
 def _deployment(each: Deployed, signals: Signals) -> DeploymentStanding:
     breaker = signals.breakers.get(each.id, BreakerState.CLOSED)
-    trouble = signals.troubles.get(each.id, "")
+    trouble = signals.troubles.get(each.id, "") or (REFUSED if breaker is BreakerState.DISABLED else "")
     return DeploymentStanding(
         offer_id=each.id,
         standing=_standing(each.decided, breaker, is_usable=not trouble),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.clock import monotonic_us
 from app.fleet.lease_table import Lease, LeaseKey, LeaseTable, lease_of
-from app.fleet.leases import Denied, Leased, LeaseRequest, Limited
+from app.fleet.leases import Denied, Leased, LeaseRequest, Limited, Quotas
 from app.fleet.redis_lease_store import RedisLeaseStore
 from app.fleet.redis_pipeline_client import Call, RedisPipelineClient, RedisRefused, RedisUnavailable
 from app.logs import get_logger
@@ -126,6 +126,11 @@ class SteadyLeaseStore:
             return self._table.loads(offer_ids, self._clock_us())
         self._answered()
         return loads
+
+    def limit(self, quotas: Quotas) -> None:
+        """From now on these are the offers' quotas, in Redis and where this process decides alone."""
+        self._shared.limit(quotas)
+        self._table.limit(quotas)
 
     async def close(self) -> None:
         """Closes the connection."""

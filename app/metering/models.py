@@ -1,4 +1,4 @@
-"""The one table of metering: what was delivered, once and only once."""
+"""The tables of metering: what was delivered, once and only once, and where a backend's counts were not believed."""
 
 from typing import Any, ClassVar
 
@@ -48,6 +48,7 @@ class UsageEvent(SQLModel, table=True):
         CheckConstraint("usage_source IN ('provider', 'counted')", name="usage_source_known"),
         Index("ix_usage_event_finished_at_us", "finished_at_us"),
         Index("ix_usage_event_customer_id_finished_at_us", "customer_id", "finished_at_us"),
+        Index("ix_usage_event_provider_id_finished_at_us", "provider_id", "finished_at_us"),
     )
 
     request_id: str = Field(primary_key=True, max_length=64)
@@ -92,3 +93,33 @@ class UsageEvent(SQLModel, table=True):
 
 
 keep_append_only(UsageEvent.__table__, erasable="timeline")  # pyright: ignore[reportAttributeAccessIssue] (SQLModel adds it at run time)
+
+
+class UsageDispute(SQLModel, table=True):
+    """A backend's counts that its own answer contradicts; written with the usage event that bills the smaller.
+
+    Attributes:
+        request_id: of the usage event.
+        input_reported, output_reported: tokens, as the backend counted them.
+        input_most, output_least, output_most: what the bytes of request and answer allow.
+        output_billed: tokens billed instead.
+        reason: in words, with the numbers.
+    """
+
+    __tablename__: ClassVar[Any] = "usage_dispute"
+    __table_args__ = (Index("ix_usage_dispute_provider_id", "provider_id", "at_us"),)
+
+    request_id: str = Field(primary_key=True, max_length=64)
+    provider_id: str = Field(max_length=64)
+    offer_id: str = Field(max_length=300)
+    at_us: int = Field(sa_type=BigInteger)
+    input_reported: int = Field(sa_type=BigInteger)
+    output_reported: int = Field(sa_type=BigInteger)
+    input_most: int = Field(sa_type=BigInteger)
+    output_least: int = Field(sa_type=BigInteger)
+    output_most: int = Field(sa_type=BigInteger)
+    output_billed: int = Field(sa_type=BigInteger)
+    reason: str = Field(max_length=500)
+
+
+keep_append_only(UsageDispute.__table__)  # pyright: ignore[reportAttributeAccessIssue] (SQLModel adds it at run time)

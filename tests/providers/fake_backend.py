@@ -169,7 +169,7 @@ async def fake_backend(*scripts: Script) -> AsyncGenerator[FakeBackend]:
         await server.wait_closed()
 
 
-def spec_for(base_url: str, kind: ProviderKind = ProviderKind.OPENAI_COMPATIBLE, **changes: Any) -> ProviderSpec:
+def spec_for(base_url: str, kind: str = ProviderKind.OPENAI_COMPATIBLE, **changes: Any) -> ProviderSpec:
     """A spec of a backend at ``base_url``."""
     said: dict[str, Any] = {"backend_model": "backend/m", "api_key": SECRET, "timeouts": QUICK, **changes}
     return ProviderSpec("p-1", kind, base_url, **said)

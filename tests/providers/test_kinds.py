@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from providers.base import Provider
-from providers.errors import ProviderError, ProviderProtocolError, ProviderRejectedRequest, ProviderUnreachable
+from providers.errors import ProviderError, ProviderModelMissing, ProviderRejectedRequest, ProviderUnreachable
 from providers.registry import build
 from providers.spec import ProviderKind, ProviderSpec, ProviderSpecError
 from tests.providers.fake_backend import GOOD, Out, Seen, ask, fake_backend, spec_for
@@ -96,7 +96,7 @@ async def test_a_probe_is_content_with_a_backend_that_serves_the_model(kind: Pro
 
 @pytest.mark.parametrize("kind", [each for each in ProviderKind if each is not ProviderKind.OPENAI_COMPATIBLE])
 async def test_a_probe_finds_that_the_model_is_not_served(kind: ProviderKind) -> None:
-    with pytest.raises(ProviderProtocolError, match="'backend/m'"):
+    with pytest.raises(ProviderModelMissing, match="'backend/m'"):
         await probe(kind, lists({"id": "other"}))
 
 
@@ -121,9 +121,9 @@ async def test_a_probe_of_a_tuned_model_looks_at_what_its_adapter_sits_on() -> N
     await probe(ProviderKind.TUNED, serving("base/m"), base_model="base/m")
     await probe(ProviderKind.TUNED, serving(None), base_model="base/m")
     await probe(ProviderKind.TUNED, serving("other/m"))
-    with pytest.raises(ProviderProtocolError, match="sits on 'other/m', not on its base 'base/m'"):
+    with pytest.raises(ProviderModelMissing, match="sits on 'other/m', not on its base 'base/m'"):
         await probe(ProviderKind.TUNED, serving("other/m"), base_model="base/m")
-    with pytest.raises(ProviderProtocolError, match="not loaded"):
+    with pytest.raises(ProviderModelMissing, match="not loaded"):
         await probe(ProviderKind.TUNED, lists({"id": "base/m"}), base_model="base/m")
 
 

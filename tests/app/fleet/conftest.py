@@ -8,7 +8,8 @@ from sqlmodel import SQLModel
 
 from app.audit.models import AuditEvent
 from app.db import Database
-from app.fleet.models import DeploymentRow, ProviderAccount
+from app.fleet.models import DeploymentRow, ProviderAccess, ProviderAccount, ProviderContract, ProviderCredential
+from app.metering.models import UsageEvent
 from tests.app.fleet.lease_benches import RedisServer, running_server
 
 
@@ -26,7 +27,8 @@ def mortal_server() -> Iterator[RedisServer]:
         yield server
 
 
-TABLES = [SQLModel.metadata.tables[table.__tablename__] for table in (ProviderAccount, DeploymentRow, AuditEvent)]
+FLEET = (ProviderAccount, ProviderAccess, ProviderContract, ProviderCredential, DeploymentRow)
+TABLES = [SQLModel.metadata.tables[table.__tablename__] for table in (*FLEET, AuditEvent, UsageEvent)]
 
 
 @pytest.fixture

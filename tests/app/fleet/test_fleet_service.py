@@ -143,7 +143,7 @@ async def test_one_bad_row_is_told_and_does_not_take_the_fleet_down(database: Da
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"state": "asleep"}, {"kind": "quantum"}, {"concurrency_max": 0}, {"cost_output": -1}, {"provider_id": "nobody"}],
+    [{"state": "asleep"}, {"concurrency_max": 0}, {"cost_output": -1}, {"provider_id": "nobody"}],
 )
 async def test_the_database_itself_refuses_rows_that_make_no_sense(database: Database, wrong: dict[str, Any]) -> None:
     await register(database)

@@ -1,14 +1,16 @@
 """A customer's tuned model: a base that many share, and an adapter of one.
 
-What differs: the ``model`` that is sent is the adapter's name, and a probe looks whether the adapter is loaded, on the
-base that it was made for. The engines are those of :mod:`providers.gpu_cluster`.
+What differs: the ``model`` that is sent is the adapter's name; an answer that says it came from the base is none, so
+that nobody is served the base in the adapter's place; and a probe looks whether the adapter is loaded, on the base that
+it was made for. The engines are those of :mod:`providers.kinds.gpu_cluster`.
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from providers.base import CompletionRequest, TokenChunk
-from providers.errors import ProviderProtocolError
-from providers.gpu_cluster import DIALECT
+from providers.errors import ProviderModelMissing
+from providers.kinds.gpu_cluster import DIALECT
 from providers.openai_wire import OpenAiWire
 from providers.spec import ProviderSpec
 
@@ -27,13 +29,23 @@ class TunedModel:
         """The provider's id in the fleet."""
         return self._spec.id
 
-    def stream(self, request: CompletionRequest) -> AsyncGenerator[TokenChunk]:
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[TokenChunk]:
         """Runs one completion on the adapter.
 
         Raises:
+            ProviderModelMissing: the adapter is not loaded, or the base answered in its place.
             ProviderError: of the kind that tells the caller what may be done about it.
         """
-        return self._wire.stream(request)
+        async with aclosing(self._wire.stream(request)) as chunks:
+            async for chunk in chunks:
+                if self._is_bases_own(chunk):
+                    adapter, base = self._spec.backend_model, self._spec.base_model
+                    raise ProviderModelMissing(self.id, f"the base {base!r} answered in place of adapter {adapter!r}")
+                yield chunk
+
+    def _is_bases_own(self, chunk: TokenChunk) -> bool:
+        base = self._spec.base_model
+        return bool(base) and base != self._spec.backend_model and chunk.response_model == base
 
     async def probe(self) -> None:
         """Looks whether the adapter is loaded, on its base.
@@ -47,10 +59,10 @@ class TunedModel:
             return
         model = served.get(adapter)
         if model is None:
-            raise ProviderProtocolError(self.id, f"adapter {adapter!r} is not loaded; load it, or drain the deployment")
+            raise ProviderModelMissing(self.id, f"adapter {adapter!r} is not loaded; load it, or drain the deployment")
         on = model.parent or base
         if base and on != base:
-            raise ProviderProtocolError(self.id, f"adapter {adapter!r} sits on {on!r}, not on its base {base!r}")
+            raise ProviderModelMissing(self.id, f"adapter {adapter!r} sits on {on!r}, not on its base {base!r}")
 
     async def close(self) -> None:
         """Closes its connections."""
