@@ -99,6 +99,18 @@ class Reader:
             )
         return float(found)
 
+    def amount(self, name: str, most: float) -> float:
+        """Takes a finite number from 0 to ``most``."""
+        found = self.take(name)
+        is_number = isinstance(found, int | float) and not isinstance(found, bool)
+        if not (isinstance(found, int | float) and is_number and math.isfinite(found) and 0 <= found <= most):
+            raise ProfileError(f"{self.at(name)}: expected a number from 0 to {most:g}, got {shown(found)}")
+        return float(found)
+
+    def amount_or_none(self, name: str, most: float) -> float | None:
+        """Takes an amount that may be absent."""
+        return self.amount(name, most) if self._has(name) else None
+
     def positive_or_none(self, name: str, most: float) -> float | None:
         """Takes a positive number that may be absent."""
         return self.positive(name, most) if self._has(name) else None

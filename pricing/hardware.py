@@ -14,6 +14,21 @@ from pricing.tables import DATA_DIR, Row, optional_number, parse_table
 
 HOURS_PER_YEAR = 8_760
 MONTHS_PER_YEAR = 12
+KW_MAX = 250.0
+"""All-in power of one accelerator (or wafer, or rack sold as one); beyond it somebody wrote watts."""
+PLAUSIBLE: dict[str, tuple[float, str]] = {
+    "capex_usd": (1e8, "is that of a whole cluster? state accelerators"),
+    "life_years": (30, "is it in months?"),
+    "it_kw": (KW_MAX, "is it in watts, or of a whole rack?"),
+    "usd_per_kwh": (5, "is it in USD/MWh or in cents?"),
+    "cost_of_capital": (1, "write 8 % as 0.08"),
+    "pue": (4, "all-in power over that of the machines: 1.1 to 2 are usual"),
+    "colocation_usd_per_kw_month": (5_000, "is it per year, or per rack?"),
+    "staff_usd_per_hour": (10_000, "is it per year?"),
+    "spares_share": (1, "write 2 % as 0.02"),
+    "residual_share": (1, "write 10 % as 0.10"),
+}
+"""The most that each part of a build-up can be, and what is likely meant beyond it: units are easily mixed."""
 TOKENS_PER_MTOK_HOUR = 0.0036
 """Seconds per hour over tokens per million: $/M = c / (T · 0.0036) for c in $/hour and T in tokens/s."""
 
@@ -53,6 +68,8 @@ class HardwareCost:
         for name, value in (("usd_per_hour", self.usd_per_hour), ("kw", self.kw), ("hbm_gb", self.hbm_gb)):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise HardwareError(f"{self.hardware}: {name} must be above 0, got {value}; leave unknown power out")
+        if self.kw is not None and self.kw > KW_MAX:
+            raise HardwareError(f"{self.hardware}: kw of {self.kw:g} is more than {KW_MAX:g}; is it in watts?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,8 @@ class Buildup:
             value: float = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise HardwareError(f"{name} must not be negative, got {value}")
+            if value > (most := PLAUSIBLE[name][0]):
+                raise HardwareError(f"{name} of {value:g} is more than {most:g} an accelerator; {PLAUSIBLE[name][1]}")
         if not (self.life_years > 0 and self.it_kw > 0 and self.pue >= 1 and self.residual_share < 1):
             raise HardwareError(
                 f"a build-up needs life_years > 0, it_kw > 0, pue >= 1 and residual_share < 1, got "
@@ -122,8 +141,8 @@ def _annuity_usd(buildup: Buildup) -> float:
     rate, years = buildup.cost_of_capital, buildup.life_years
     if rate == 0:
         return (buildup.capex_usd - residual_usd) / years
-    discount = (1 + rate) ** -years
-    return (buildup.capex_usd - residual_usd * discount) * rate / (1 - discount)
+    log_discount = -years * math.log1p(rate)  # keeps its digits at a rate of next to nothing
+    return (buildup.capex_usd - residual_usd * math.exp(log_discount)) * rate / -math.expm1(log_discount)
 
 
 def local_machine(

@@ -7,9 +7,10 @@ FOLDER holds ``inferencex_measured_points.csv`` (operating points of the PyPI pa
 file ``systems/silicon_sample.csv``, with worker counts joined from InferenceX's public configurations),
 ``hardware_cost.csv`` and ``cost_market_points.csv``. Which counts were joined and which the data set states is kept in
 a table of its own, ``worker_counts.csv``. Market figures that were recalled rather than read are left out. Only rows
-without a flag, and only the columns that a price depends on, are kept. Throughput is not copied: it follows from concurrency, latencies and mean lengths by Little's law, and the rebuild refuses a row whose
-own figure disagrees. What pricing/data holds beyond that (``declared_offers.csv``, ``hardware_placeholders.csv``,
-``models.csv``, ``sources.csv``) is written by hand, each row with its source.
+without a flag, and only the columns that a price depends on, are kept. Throughput is not copied: it follows from
+concurrency, latencies and mean lengths by Little's law, and the rebuild refuses a row whose own figure disagrees. What
+pricing/data holds beyond that (``declared_offers.csv``, ``hardware_placeholders.csv``, ``models.csv``, ``sources.csv``)
+is written by hand, each row with its source.
 """
 
 import csv
