@@ -72,6 +72,8 @@ class Offer:
         cost: what a token of each class costs us there, pico-USD per token.
         is_owned: True when the fleet's cost accrues by time, False when tokens are bought.
         tiers: the tiers that it may serve.
+        region: where it runs, such as ``eu-west-1``; empty when not known.
+        precision: of its weights, such as ``fp8``; empty when not known.
     """
 
     id: OfferId
@@ -85,6 +87,8 @@ class Offer:
     is_owned: bool = True
     capabilities: frozenset[Capability] = frozenset({Capability.STREAMING})
     tiers: frozenset[Tier] = frozenset(Tier)
+    region: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NewType
 
 from pricing.slo import Ladder, Tier
+from scheduler.preferences import NO_PREFERENCES, Preferences
 
 JobId = NewType("JobId", str)
 
@@ -16,6 +17,8 @@ class Capability(StrEnum):
     TOOLS = "tools"
     JSON_SCHEMA = "json_schema"
     LOGPROBS = "logprobs"
+    CONTINUATION = "continuation"
+    """Goes on with an answer that another offer began, when the messages end in its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,9 @@ class Job:
         needs: capabilities without which an offer cannot serve it.
         excluded: offers already tried for this job; they failed before their first content.
         downgrade_allowed: True when the customer takes a lower tier of the ladder rather than a refusal.
+        wishes: which offers the customer wants, and in which order.
+        affinity: jobs of one customer with the same one share the beginning of their prompts; empty when not known.
+        is_explained: whether every offer's part in the decision is to be told.
     """
 
     id: JobId
@@ -48,3 +54,6 @@ class Job:
     needs: frozenset[Capability] = frozenset()
     excluded: frozenset[str] = frozenset()
     downgrade_allowed: bool = False
+    wishes: Preferences = NO_PREFERENCES
+    affinity: str = ""
+    is_explained: bool = False

@@ -8,6 +8,7 @@ from random import Random
 from pricing.slo import Tier
 from scheduler.columns import Row
 from scheduler.policy import Policy
+from scheduler.preferences import Preferences, Sort
 
 _BY_VALUE = attrgetter("value")
 
@@ -63,6 +64,35 @@ def ranked(found: list[Scored], pick: Pick, rng: Random, policy: Policy) -> list
         if first:
             found.insert(0, found.pop(first))
     return found[: policy.candidates_max]
+
+
+def preferred(found: list[Scored], pick: Pick, wishes: Preferences, policy: Policy) -> list[Scored]:
+    """The offers to try in the order that the customer wishes, at most ``candidates_max``; equals by their value."""
+    places = {provider: place for place, provider in enumerate(wishes.order)}
+
+    def key(scored: Scored) -> tuple[int, bool, float, float]:
+        place = places.get(scored.row.offer.provider_id, len(places))
+        return place, _is_short(scored, wishes), _by(scored, pick, wishes.sort), -scored.value
+
+    return sorted(found, key=key)[: policy.candidates_max]
+
+
+def _is_short(scored: Scored, wishes: Preferences) -> bool:
+    """Whether an offer falls short of a threshold that the customer would like to see met."""
+    is_late = wishes.ttft_us_wished is not None and scored.ttft_us > wishes.ttft_us_wished
+    return is_late or (wishes.tpot_us_wished is not None and scored.tpot_us > wishes.tpot_us_wished)
+
+
+def _by(scored: Scored, pick: Pick, sort: Sort | None) -> float:
+    match sort:
+        case Sort.PRICE:
+            return float(scored.row.cost_input * pick.input_tokens + scored.row.cost_output * pick.output_tokens)
+        case Sort.LATENCY:
+            return scored.ttft_us
+        case Sort.THROUGHPUT:
+            return scored.tpot_us
+        case None:
+            return 0.0
 
 
 def _first(found: list[Scored], pick: Pick, rng: Random, policy: Policy) -> int:
