@@ -1,7 +1,7 @@
 """``goodput frontier``: speed against yield over all that was measured, and what it reads at a speed."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +11,12 @@ import typer
 from app.cli.option_set import takes
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from pricing.candidates import Candidate, Candidates
-    from pricing.frontier import Frontier
+    from app.cli.pictures.curve import Curve
+    from app.settings import Settings
+    from pricing.candidates import Candidates
+    from pricing.hardware import HardwareCost
+    from pricing.profiles import Profile
+    from pricing.tiers import TierRules, Tiers
 
 USAGE_STATUS = 2
 """The status for an option whose value makes no sense, as the command line's own refusals have it."""
@@ -39,7 +41,9 @@ class ModeName(StrEnum):
 class FrontierOptions:
     """What `goodput frontier` may be told."""
 
-    model: Annotated[str, typer.Option(help="The profiles' own name of the model; see `goodput profiles list`.")]
+    model: Annotated[
+        list[str], typer.Option(help="The profiles' own name of the model; see `goodput profiles list`. Repeatable.")
+    ]
     isl: Annotated[int, typer.Option(min=1, help="Prompt length of the class, tokens.")]
     osl: Annotated[int, typer.Option(min=1, help="Answer length of the class, tokens.")]
     hardware: Annotated[list[str] | None, typer.Option(help="Only this hardware; repeatable.")] = None
@@ -56,35 +60,44 @@ class FrontierOptions:
     ttft_p99_max: Annotated[float | None, typer.Option(help="Ceiling on the p99 first token, s.")] = None
     speed_p99_min: Annotated[float, typer.Option(help="Least p99 speed, tok/s/user.")] = 0.0
     profile: Annotated[list[Path] | None, typer.Option(help="A profile document to add; repeatable.")] = None
-    plot: Annotated[Path | None, typer.Option(help="Draw it: FILE.svg or FILE.html.")] = None
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
+    plot: Annotated[Path | None, typer.Option(help="Draw it: FILE.png, FILE.svg or FILE.html.")] = None
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document; of several models a list in `frontiers`.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What every model's frontier is drawn from."""
+
+    settings: "Settings"
+    profiles: "tuple[Profile, ...]"
+    costs: "dict[str, HardwareCost]"
+    speeds: tuple[float, ...]
 
 
 @takes(FrontierOptions)
 def frontier(options: FrontierOptions) -> None:
     """Draw the frontier of speed and yield of a model in one length class, and read it at a speed."""
-    from app.cli.configuration import load_settings
     from app.cli.failure import Failure
+    from app.cli.pictures.target import refuse_target
     from app.cli.terminal import note
     from pricing.frontier import OutsideMeasuredRange
-    from pricing.frontier_document import frontier_document
 
-    settings = load_settings({"ownership": options.ownership})
-    speeds = speeds_of(options.at)
+    if options.plot is not None:
+        refuse_target(options.plot)
+    given = _inputs(options)
     try:
-        found, front = _drawn(options, settings)
-        document = {"ownership": settings.ownership, **frontier_document(found, front, speeds)}
+        curves = [_drawn(options, given, model) for model in dict.fromkeys(options.model)]
+        documents = [_document(given, curve) for curve in curves]
+        if options.plot is not None:
+            _plot(options.plot, curves, given.settings.ownership)
     except OutsideMeasuredRange as error:
         note(f"goodput: --at {error}")
         raise typer.Exit(USAGE_STATUS) from error
     except ValueError as error:
         raise Failure(str(error)) from error
-    if options.plot is not None:
-        _plot(options.plot, front, document)
-    if options.as_json:
-        typer.echo(json.dumps(document))
-    else:
-        _print(front, document)
+    _tell(curves, documents, as_json=options.as_json)
 
 
 def speeds_of(text: str | None) -> tuple[float, ...]:
@@ -97,29 +110,51 @@ def speeds_of(text: str | None) -> tuple[float, ...]:
         raise typer.BadParameter(str(error), param_hint="--at") from error
 
 
-def _drawn(options: FrontierOptions, settings: Any) -> "tuple[Candidates, Frontier]":
+def _inputs(options: FrontierOptions) -> Inputs:
     from app.cli import pricing_inputs as inputs
+    from app.cli.configuration import load_settings
+    from pricing.profiles import cleaned
+
+    settings = load_settings({"ownership": options.ownership})
+    speeds = speeds_of(options.at)
+    profiles = tuple(cleaned(inputs.known_profiles(options.profile or [])))
+    return Inputs(settings, profiles, inputs.known_costs(settings, options.usd_per_hour or []), speeds)
+
+
+def _drawn(options: FrontierOptions, given: Inputs, model: str) -> "Curve":
+    from app.cli import pricing_inputs as inputs
+    from app.cli.pictures.curve import Curve
     from pricing.candidates import Axis, Ceiling, admitted, candidates
     from pricing.frontier import frontier as drawn
-    from pricing.profiles import LengthClass, cleaned
-    from pricing.shipped import parameters_billion
+    from pricing.profiles import LengthClass
 
-    profiles = cleaned(inputs.known_profiles(options.profile or []))
-    found = candidates(
-        profiles,
-        options.model,
-        LengthClass(options.isl, options.osl),
-        inputs.known_costs(settings, options.usd_per_hour or []),
-        _selection(options),
-        parameters_billion(),
-    )
-    kept = admitted(found, Ceiling(options.ttft_p99_max, options.speed_p99_min))
-    return found, drawn(kept, Axis(options.axis.value))
+    lengths = LengthClass(options.isl, options.osl)
+    assumed = inputs.assumptions(given.settings, lengths, _selection(options))
+    found = candidates(given.profiles, model, lengths, given.costs, assumed.selection, assumed.parameters_billion)
+    kept = admitted(found, Ceiling(options.ttft_p99_max, options.speed_p99_min), assumed.rules.factors)
+    front = drawn(kept, Axis(options.axis.value))
+    chosen = None if options.plot is None else _tiers(replace(found, points=kept), assumed.rules)
+    return Curve(found, kept, front, chosen, tuple(front.at(speed) for speed in given.speeds))
+
+
+def _tiers(kept: "Candidates", rules: "TierRules") -> "Tiers | None":
+    """What would be sold of the points drawn; None where no tier can be."""
+    from pricing.candidates import FrontierError
+    from pricing.tiers import tiers
+
+    try:
+        return tiers(kept, rules)
+    except FrontierError:
+        return None
+
+
+def _document(given: Inputs, curve: "Curve") -> dict[str, Any]:
+    from pricing.frontier_document import frontier_document
+
+    return {"ownership": given.settings.ownership, **frontier_document(curve.found, curve.front, given.speeds)}
 
 
 def _selection(options: FrontierOptions) -> Any:
-    from dataclasses import replace
-
     from app.cli import pricing_inputs as inputs
 
     chosen = inputs.selection(options.hardware or [], options.engine or [], options.precision or [])
@@ -130,62 +165,19 @@ def _selection(options: FrontierOptions) -> Any:
     )
 
 
-def _plot(path: Path, front: "Frontier", document: dict[str, Any]) -> None:
-    from app.cli.failure import Failure
-    from app.cli.frontier_plot import frontier_picture
+def _plot(path: Path, curves: "list[Curve]", ownership: str) -> None:
+    from app.cli.pictures.frontier import frontier_picture
+    from app.cli.pictures.picture import write_picture
+    from pricing.shipped import source_titles
 
-    try:
-        path.write_text(frontier_picture(front, document, path.suffix.lower()), encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise Failure(f"{path}: {error}") from error
+    write_picture(frontier_picture(curves, ownership, source_titles()), path)
 
 
-def _print(front: "Frontier", document: dict[str, Any]) -> None:
-    from rich.console import Console
+def _tell(curves: "list[Curve]", documents: list[dict[str, Any]], *, as_json: bool) -> None:
+    from app.cli.frontier_table import print_frontier
 
-    zone = document["goldilocks"]
-    Console().print(_table(front, document))
-    for read in document["at"]:
-        sure = read["attainable"]
-        typer.echo(
-            f"at {read['interactivity_tok_s_user']:g} tok/s/user: {read['tput_tok_s_per_gpu']:,.0f} tok/s/GPU, "
-            f"{read['usd_per_mtok_total']:.4f} USD/M interpolated between {' and '.join(read['between'])}; "
-            f"attainable: {sure['tput_tok_s_per_gpu']:,.0f} tok/s/GPU, {sure['usd_per_mtok_total']:.4f} USD/M "
-            f"on {sure['id']}"
-        )
-    typer.echo(
-        f"goldilocks: {zone['interactivity_tok_s_user']:.0f} tok/s/user, {zone['share']:.0%} zone "
-        f"{zone['low']:.0f}–{zone['high']:.0f}; {document['candidates']} points considered"
-    )
-
-
-def _table(front: "Frontier", document: dict[str, Any]) -> "Table":
-    from rich.table import Table
-
-    title = f"{document['model']} · ISL/OSL {document['isl']}/{document['osl']} · {document['ownership']}"
-    table = Table(title=title)
-    for name in ("tok/s/user", "tok/s/GPU", "USD/M", "Mtok/s/MW", "load"):
-        table.add_column(name, justify="right")
-    for name in ("run on", "basis", "date"):
-        table.add_column(name)
-    zone = document["goldilocks"]
-    for candidate in front.points:
-        is_in_zone = zone["low"] <= candidate.tok_s_user <= zone["high"]
-        table.add_row(*_row(candidate), style="bold" if is_in_zone else None)
-    return table
-
-
-def _row(candidate: "Candidate") -> list[str]:
-    from pricing.explain import configuration_name
-
-    point, power = candidate.point, candidate.tok_s_per_mw
-    return [
-        f"{candidate.tok_s_user:.1f}",
-        f"{candidate.tok_s_per_gpu:,.0f}",
-        f"{candidate.usd_per_mtok:.4f}",
-        "" if power is None else f"{power / 1e6:.3f}",
-        str(point.concurrency),
-        configuration_name(candidate.profile.configuration),
-        point.provenance.basis.value,
-        str(point.provenance.measured_on or ""),
-    ]
+    if as_json:
+        typer.echo(json.dumps(documents[0] if len(documents) == 1 else {"frontiers": documents}))
+        return
+    for curve, document in zip(curves, documents, strict=True):
+        print_frontier(curve.front, document)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -20,6 +22,7 @@ FIGURES = (
     "usd_per_mtok_total",
     "tok_s_per_mw",
 )
+SVG = "{http://www.w3.org/2000/svg}"
 NAMES = ("hardware", "engine", "precision", "mode", "concurrency", "measured_on", "source")
 
 
@@ -122,8 +125,7 @@ def test_a_person_gets_a_table_with_readings() -> None:
         (("frontier", "--model", "gpt-oss-120b", "--isl", "7", "--osl", "7"), "was not measured at ISL/OSL 7/7"),
         ((*CHAT, "--ownership", "gift"), "GOODPUT_OWNERSHIP"),
         ((*CHAT, "--ttft-p99-max", "0.001"), "keeps p99 first token <= 0.001 s"),
-        ((*CHAT, "--plot", "picture.png"), "drawn as .svg or .html, not .png"),
-        ((*CHAT, "--plot", "/nowhere/picture.svg"), "No such file"),
+        ((*CHAT, "--plot", "/nowhere/picture.svg"), "there is no directory /nowhere; make it first"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_words(arguments: tuple[str, ...], message: str) -> None:
@@ -132,14 +134,57 @@ def test_what_cannot_be_drawn_is_refused_in_words(arguments: tuple[str, ...], me
     assert message in str(failure.value)
 
 
-def test_a_picture_has_every_point_of_the_frontier(tmp_path: Path) -> None:
-    path = tmp_path / "frontier.svg"
-    points = document(*B200, "--at", "72", "--plot", str(path))["frontier"]
+@pytest.mark.parametrize("name", ["picture.gif", "picture"])
+def test_another_suffix_than_a_pictures_is_a_usage_error(name: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [*CHAT, "--plot", str(tmp_path / name)])
+    assert result.exit_code == 2
+    assert "a picture ends in .png, .svg, .html" in " ".join(result.stderr.replace("│", " ").split())
+    assert not list(tmp_path.iterdir())
+
+
+def marks(path: Path, group: str) -> list[ET.Element]:
+    """The marks of a group that bear a tooltip."""
     root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 (our own)
-    dots = [each for each in root.iter() if each.tag.endswith("circle")]
-    across = [float(each.attrib["cx"]) for each in dots]
-    assert len(dots) == len(points)
+    (found,) = [each for each in root.iter(f"{SVG}g") if each.get("id") == group]
+    return [each for each in found.iter() if each.find(f"{SVG}title") is not None]
+
+
+def test_a_picture_marks_every_measured_point_once(tmp_path: Path) -> None:
+    """On the frontier or pale beside it; from slow to fast the frontier's marks go right and down."""
+    path = tmp_path / "frontier.svg"
+    found = document(*B200, "--at", "72", "--plot", str(path))
+    on_it = marks(path, "frontier-0")
+    assert len(on_it) == len(found["frontier"])
+    assert len(on_it) + len(marks(path, "measured-0")) == found["candidates"]
+    across, down = ([float(each.attrib[name]) for each in on_it] for name in ("x", "y"))
     assert across == sorted(across)
-    assert 0 < across[0] < across[-1] < 960
-    run(*B200, "--plot", str(path.with_suffix(".html")))
-    assert "<svg" in path.with_suffix(".html").read_text(encoding="utf-8")
+    assert down == sorted(down)
+
+
+def test_tiers_are_marked_where_they_are_sold(tmp_path: Path) -> None:
+    path = tmp_path / "frontier.svg"
+    summary = ("--model", "gpt-oss-120b", "--isl", "8192", "--osl", "1024", "--hardware", "b200")
+    run("frontier", *summary, "--plot", str(path))
+    derived = json.loads(run("prices", "derive", *summary, "--json"))
+    for tier in derived["tiers"]:
+        (mark,) = marks(path, f"{tier['tier']}-0")
+        assert f"{tier['measured']['interactivity_tok_s_user']:.1f} tok/s/user" in (mark.findtext(f"{SVG}title") or "")
+
+
+def test_several_models_are_one_document_and_one_picture(tmp_path: Path) -> None:
+    """And none of them changes another: each is what it would be alone."""
+    path = tmp_path / "two.html"
+    both = ("--model", "DeepSeek-R1-0528", "--isl", "1024", "--osl", "1024")
+    found = document(*CHAT, *both, "--plot", str(path))["frontiers"]
+    assert found == [document(*CHAT), document("frontier", *both)]
+    assert "What speed costs: gpt-oss-120b, DeepSeek-R1-0528" in path.read_text(encoding="utf-8")
+
+
+def test_nothing_is_drawn_and_no_library_loaded_where_no_picture_is_asked_for() -> None:
+    script = (
+        "import sys; from typer.testing import CliRunner; from app.cli.main import app\n"
+        f"result = CliRunner().invoke(app, {[*B200, '--json']!r})\n"
+        "assert result.exit_code == 0, result.output\n"
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
