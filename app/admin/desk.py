@@ -29,6 +29,10 @@ class Shelf(Protocol):
         """Any book that was ever published; None when there is none of that id."""
         ...
 
+    async def refresh(self) -> None:
+        """Reads what was published and withdrawn since the last time."""
+        ...
+
 
 class LiveFleet(Protocol):
     """The fleet as this process sees it."""
