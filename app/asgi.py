@@ -26,6 +26,7 @@ from app.fleet.redis_lease_store import RedisLeaseStore
 from app.fleet.redis_pipeline_client import RedisPipelineClient, RedisUnavailable
 from app.fleet.redis_target_client import redis_target
 from app.fleet.steady_lease_store import SteadyLeaseStore
+from app.fleet.vault import Vault
 from app.gateway.driver import Driver
 from app.gateway.idempotency_store import IdempotencyStore
 from app.gateway.market import Market
@@ -43,6 +44,7 @@ from app.logs import get_logger
 from app.refusals import HANDLERS
 from app.settings import IN_PROCESS, Settings
 from app.telemetry import Metrics
+from app.tuning.repository import caps
 from pricing.slo import US_PER_S
 from scheduler.dispatcher import Dispatcher
 from scheduler.policy import Policy
@@ -71,7 +73,8 @@ def assemble(settings: Settings) -> Assembly:
     writer = LedgerWriter(database, queue_max=settings.writer_queue_max, batch_max=settings.writer_batch_max)
     rooms = AsyncExitStack()
     leases, trouble, open_leases = _lease_store(settings)
-    view = FleetView(database, leases, LiveClients(os.environ))
+    vault = Vault(settings.secret_key.get_secret_value(), settings.former_secrets)
+    view = FleetView(database, leases, LiveClients(os.environ, vault=vault), caps=caps)
     shelf, authenticator, metrics = BookShelf(database), Authenticator(database, settings), Metrics()
     dispatcher = _dispatcher(settings)
     driver = Driver(dispatcher, view, leases, clock.now_us, lease_ttl_s=settings.lease_ttl_s)
@@ -99,6 +102,7 @@ def assemble(settings: Settings) -> Assembly:
         ledger=market.ledger,
         authenticator=authenticator,
         browsers=SessionStore(database, Passwords()),
+        vault=vault,
         is_closing=lambda: market.is_draining,
     )
     litestar = Litestar(
@@ -139,6 +143,7 @@ class Life:
             rooms.push_async_callback(self.writer.close)
             await self.open_leases()
             rooms.push_async_callback(market.leases.close)
+            await market.audience.refresh()
             await market.shelf.refresh()
             await self.view.refresh()
             rooms.push_async_callback(self.view.close)
@@ -152,6 +157,7 @@ class Life:
     def _background(self) -> list[Coroutine[Any, Any, None]]:
         market = self.market
         return [
+            market.audience.run(),
             market.shelf.run(),
             self.view.run(),
             _every(market.settings.heartbeat_s, "heartbeat", self._beat),

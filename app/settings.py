@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     redis_url: str = Field(default="", description="empty: an embedded server on a socket in data_dir; else redis://…")
     engine: Literal["local", "none"] = "local"
     secret_key: SecretStr = Field(default=SecretStr(""), description="empty: made on first start, kept in data_dir")
+    secret_keys_former: SecretStr = Field(
+        default=SecretStr(""), description="with commas; what they sealed can still be opened"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     # Limits. Every queue, loop, page, timeout and body has one.
@@ -75,6 +78,11 @@ class Settings(BaseSettings):
     local_electricity_usd_kwh: float = Field(default=0.15, ge=0)
     local_purchase_usd: float = Field(default=900.0, ge=0)
     local_life_years: float = Field(default=4.0, gt=0)
+
+    @property
+    def former_secrets(self) -> tuple[str, ...]:
+        """The secret keys before this one, newest first as they were given."""
+        return tuple(each.strip() for each in self.secret_keys_former.get_secret_value().split(",") if each.strip())
 
     @property
     def database_dsn(self) -> str:

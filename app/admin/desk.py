@@ -7,6 +7,7 @@ from typing import Protocol
 
 from app import clock
 from app.db import Database
+from app.fleet.vault import Vault
 from app.identity.auth import Authenticator
 from app.identity.session_store import SessionStore
 from app.ledger.service import Ledger
@@ -76,6 +77,7 @@ class Desk:
     Attributes:
         economics: reads the profiles and hardware costs that frontiers are drawn from; None takes the shipped ones and
             this market's own measurements.
+        vault: seals providers' credentials.
         now_us: µs since the epoch.
         is_closing: True once the market drains; live streams end then.
     """
@@ -88,5 +90,6 @@ class Desk:
     authenticator: Authenticator
     browsers: SessionStore
     economics: Callable[[], Economics] | None = None
+    vault: Vault = field(default_factory=lambda: Vault(""))
     now_us: Callable[[], int] = clock.now_us
     is_closing: Callable[[], bool] = field(default=lambda: False)

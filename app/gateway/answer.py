@@ -74,7 +74,7 @@ class Admission:
 
     Attributes:
         limits: the customer's; None for a later attempt of a request that was admitted before.
-        tokens: what counts against tokens per minute.
+        tokens: what counts against tokens per minute, of the customer and of a provider's contract.
     """
 
     limits: Limits | None

@@ -9,6 +9,7 @@ from pricing.slo import Tier
 from providers.errors import (
     ProviderCredentialRejected,
     ProviderError,
+    ProviderModelMissing,
     ProviderOverloaded,
     ProviderRejectedRequest,
     ProviderTimeout,
@@ -129,6 +130,8 @@ def failure_answer(error: ProviderError, *, is_started: bool) -> MarketError:
         return provider_overloaded(error.retry_after_s)
     if isinstance(error, ProviderCredentialRejected):  # our own affair: what it said is in the log, not in the answer
         return provider_failed("it does not take our requests at the moment", 502, is_started=is_started)
+    if isinstance(error, ProviderModelMissing) and not is_started:
+        return model_unavailable()
     if isinstance(error, ProviderTimeout):
         return provider_failed(error.detail, 504, is_started=is_started)
     return provider_failed(error.detail, 502, is_started=is_started)
@@ -143,6 +146,18 @@ def provider_failed(detail: str, status: int = 502, *, is_started: bool = False)
         f"The provider failed {when}: {detail.rstrip('.')}. Nothing was charged.",
         type="server_error",
         retry=Retry(should_retry=True, after_s=1.0),
+    )
+
+
+def model_unavailable() -> MarketError:
+    """No provider tried has the model, or the adapter of a tuned one, loaded; nobody is served another in its place."""
+    return MarketError(
+        503,
+        "model_unavailable",
+        "This model is not loaded at its provider at the moment; another was not used in its place. The operator can "
+        "see why. Nothing was charged.",
+        type="service_unavailable_error",
+        retry=Retry(should_retry=True, after_s=5.0),
     )
 
 

@@ -15,12 +15,17 @@ from app.gateway.quotes import QuoteSigner
 from app.identity.auth import Authenticator
 from app.ledger.service import Ledger
 from app.settings import Settings
+from app.tuning.audience_view import AudienceView
 from providers.base import Timeouts
 
 
 @dataclass(slots=True)
 class Market:
-    """The rooms a request passes through."""
+    """The rooms a request passes through.
+
+    Attributes:
+        audience: who may see which model.
+    """
 
     settings: Settings
     authenticator: Authenticator
@@ -37,6 +42,10 @@ class Market:
     holds: set[str] = field(default_factory=set[str])
     leases_trouble: Callable[[], str] = field(default=lambda: "")
     is_draining: bool = False
+    audience: AudienceView = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.audience = AudienceView(self.database)
 
     @property
     def timeouts(self) -> Timeouts:

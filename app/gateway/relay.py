@@ -182,7 +182,7 @@ class Relay:
         job = without(answer.placement.job, answer.placement.offer.id)
         answer.begin_again()
         try:
-            placement = await driver.lease(driver.arrive(job), Admission(None, 0))
+            placement = await driver.lease(driver.arrive(job), Admission(None, answer.ask.tokens))
         except MarketError:
             return False
         answer.placement = replace(placement, allowance=answer.placement.allowance)

@@ -21,7 +21,7 @@ from app.gateway.ask import Sighting, price_ask
 from app.gateway.head import read_head
 from app.gateway.market import Market
 from app.gateway.quotes import QuoteTicket
-from app.gateway.serve import serve
+from app.gateway.serve import expect_sold, serve
 from app.gateway.sse import Exchange
 from app.gateway.tiers import WORD_OF_TIER, tier_asked
 from app.gateway.wire import Order
@@ -31,7 +31,7 @@ from app.metering.receipt import receipt
 from app.metering.repository import usage_event
 from app.telemetry import CONTENT_TYPE
 from pricing.money import format_usd
-from pricing.pricebook import book_document
+from pricing.pricebook import PriceBook, book_document
 from pricing.slo import US_PER_S, Tier
 from scheduler.fleet import Fleet
 
@@ -95,27 +95,30 @@ async def caller_of(request: Request[Any, Any, Any], market: Market) -> Caller:
 def _catalog_routes(market: Market) -> list[Any]:
     @get("/models", operation_id="listModels", summary="Models on sale, with prices and promises per tier")
     async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
-        await caller_of(request, market)
-        return model_list(market.shelf.live(clock.now()), market.shelf.models())
+        caller = await caller_of(request, market)
+        seen = [each for each in market.shelf.models() if market.audience.may_see(each.name, caller.customer_id)]
+        return model_list(market.shelf.live(clock.now()), seen)
 
     @get("/models/{model_id:path}", operation_id="getModel", summary="One model on sale")
     async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
-        await caller_of(request, market)
+        caller = await caller_of(request, market)
         name = model_id.removeprefix("/")
         book = market.shelf.live(clock.now())
+        expect_sold(name, caller, book, market)
         model = market.shelf.model(name)
-        if model is None or not book.tiers(name):
-            raise errors.model_not_found(name, book.models())
+        if model is None:
+            raise errors.model_not_found(name, market.audience.visible(book.models(), caller.customer_id))
         return model_document(book, model)
 
     @get(
         "/price_books/{book_id:str}", operation_id="getPriceBook", summary="A published price book, to check a receipt"
     )
-    async def get_price_book(book_id: FromPath[str]) -> dict[str, Any]:
+    async def get_price_book(request: Request[Any, Any, Any], book_id: FromPath[str]) -> dict[str, Any]:
         book = market.shelf.live(clock.now()) if book_id == "live" else await market.shelf.find(book_id)
         if book is None:
             raise MarketError(404, "price_book_not_found", f"There is no price book '{book_id[:80]}'.", param="book_id")
-        return {"id": book.id, "sha256": book.sha256, "document": book_document(book)}
+        caller = await caller_of(request, market) if request.headers.get("authorization") else None
+        return public_book(book, market, None if caller is None else caller.customer_id)
 
     @post(
         "/quotes",
@@ -128,6 +131,22 @@ def _catalog_routes(market: Market) -> list[Any]:
         return quote_document(read_quote_request(await request.body()), caller, market)
 
     return [list_models, get_model, get_price_book, create_quote]
+
+
+def public_book(book: PriceBook, market: Market, customer_id: str | None) -> dict[str, Any]:
+    """A price book as one reader may see it: other customers' tuned models are left out, and how many cards that is.
+
+    The digest is of the whole book, so with cards left out it names the book but cannot be made from what is shown.
+    """
+    document = book_document(book)
+    seen = [card for card in document["cards"] if market.audience.may_see(card["model"], customer_id)]
+    withheld = len(document["cards"]) - len(seen)
+    return {
+        "id": book.id,
+        "sha256": book.sha256,
+        "document": {**document, "cards": seen} if withheld else document,
+        "cards_withheld": withheld,
+    }
 
 
 def read_quote_request(body: bytes) -> QuoteRequest:
@@ -147,6 +166,7 @@ def quote_document(asked: QuoteRequest, caller: Caller, market: Market) -> dict[
     book = market.shelf.live(clock.from_us(now_us))
     order = Order(asked.model, tier, False, False, asked.max_tokens, "max_tokens", 0, 0, frozenset(), {})
     seen = Sighting("quote", now_us)
+    expect_sold(asked.model, caller, book, market)
     context_max = market.shelf.context_max(asked.model)
     ask = price_ask(order, caller, book, context_max, market.lengths, seen)
     room = (context_max or 0) - asked.input_tokens

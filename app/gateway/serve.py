@@ -28,6 +28,7 @@ from app.logs import get_logger
 from app.metering.delivery import Delivery
 from app.metering.meter import Bounds, Finish, Metered, Supply, meter
 from app.refusals import internal_error
+from pricing.pricebook import PriceBook
 from pricing.rating import Ending
 from pricing.slo import US_PER_S
 from scheduler.placement import Admit, Wait
@@ -87,8 +88,20 @@ async def price(order: Order, caller: Caller, head: Head, market: Market) -> Ask
         ticket = market.quotes.read(head.quote_id, head.requested_at_us)
         ticket.check(caller.customer_id, order.model, order.tier)
         book = await market.shelf.find(ticket.price_book_id) or book
+    expect_sold(order.model, caller, book, market)
     seen = Sighting(head.request_id, head.requested_at_us)
     return price_ask(order, caller, book, market.shelf.context_max(order.model), market.lengths, seen)
+
+
+def expect_sold(model: str, caller: Caller, book: PriceBook, market: Market) -> None:
+    """Refuses a model that does not exist for this customer: not on sale, without a price, or another's tuned model.
+
+    Raises:
+        MarketError: 404, in the same words whichever it is.
+    """
+    is_sold = market.shelf.context_max(model) is not None and bool(book.tiers(model))
+    if not (is_sold and market.audience.may_see(model, caller.customer_id)):
+        raise errors.model_not_found(model, market.audience.visible(book.models(), caller.customer_id))
 
 
 async def fulfil_once(received: Received, key: str, head: Head, exchange: Exchange, market: Market) -> None:
