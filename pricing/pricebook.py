@@ -126,17 +126,30 @@ def canonical_json(document: Mapping[str, Any]) -> bytes:
 
 def book_record(book: PriceBook) -> dict[str, Any]:
     """The stored form of a book: the published document, and beside it our cost of each card's tokens."""
-    costs = [{name.value: rate for name, rate in card.cost.by_class().items()} for card in book.cards.values()]
-    return {"document": book_document(book), "costs": costs}
+    return {"document": book_document(book), "costs": cards_record(book.cards.values())["costs"]}
 
 
 def book_from_record(record: Mapping[str, Any]) -> PriceBook:
     """Reads a stored book back; the inverse of :func:`book_record`."""
-    document = record["document"]
-    cards = [
-        _card_from_document(card, _rates(cost)) for card, cost in zip(document["cards"], record["costs"], strict=True)
-    ]
-    return price_book(datetime.fromisoformat(document["effective_at"]), cards)
+    return price_book(datetime.fromisoformat(record["document"]["effective_at"]), cards_from_record(record))
+
+
+def cards_record(cards: Iterable[RateCard]) -> dict[str, Any]:
+    """The stored form of cards that are no book yet: a draft's, whatever state they are in."""
+    documents: list[dict[str, Any]] = []
+    costs: list[dict[str, int]] = []
+    for card in cards:
+        documents.append(_card_document(card))
+        costs.append({name.value: rate for name, rate in card.cost.by_class().items()})
+    return {"document": {"cards": documents}, "costs": costs}
+
+
+def cards_from_record(record: Mapping[str, Any]) -> tuple[RateCard, ...]:
+    """Reads the cards of a stored book or draft; the inverse of :func:`cards_record`."""
+    return tuple(
+        _card_from_document(card, _rates(cost))
+        for card, cost in zip(record["document"]["cards"], record["costs"], strict=True)
+    )
 
 
 def _document(effective_at: datetime, cards: Iterable[RateCard]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class BookShelf:
         self._books: dict[str, PriceBook] = {}
         self._by_effect: list[tuple[datetime, int, PriceBook]] = []
         self._sequence = 0
+        self._withdrawn: set[str] = set()
+        self._withdrawals = 0
         self._models: dict[str, ModelOnSale] = {}
         self._log = get_logger("app.catalog")
 
@@ -50,12 +52,12 @@ class BookShelf:
             NoPriceBook: none is.
         """
         for effective_at, _, book in reversed(self._by_effect):
-            if effective_at <= now:
+            if effective_at <= now and book.id not in self._withdrawn:
                 return book
         raise no_price_book()
 
     def by_id(self, book_id: str) -> PriceBook | None:
-        """A published book that is at hand; see :meth:`find` for those that are not."""
+        """A published book that is at hand, withdrawn or not; see :meth:`find` for those that are not at hand."""
         return self._books.get(book_id)
 
     def models(self) -> tuple[ModelOnSale, ...]:
@@ -82,8 +84,9 @@ class BookShelf:
         return self._books[book_id]
 
     async def refresh(self) -> None:
-        """Reads what was published since the last time, and the models on sale."""
+        """Reads what was published and withdrawn since the last time, and the models on sale."""
         async with self._database.reading() as session:
+            await self._hear_of_withdrawals(session)  # first: what they are about must not come into force meanwhile
             if not self._by_effect:
                 await self._start(session)
             while rows := await repository.rows_after(session, self._sequence, BOOKS_AT_ONCE_MAX):
@@ -95,6 +98,11 @@ class BookShelf:
     async def run(self, every_s: float = REFRESH_S) -> None:
         """Refreshes for as long as the process runs; a database that is away leaves what is known in force."""
         await keep_fresh(self.refresh, every_s, self._log)
+
+    async def _hear_of_withdrawals(self, session: AsyncSession) -> None:
+        while gone := await repository.withdrawals_after(session, self._withdrawals, BOOKS_AT_ONCE_MAX):
+            self._withdrawn.update(row.book_id for row in gone)
+            self._withdrawals = gone[-1].sequence
 
     async def _start(self, session: AsyncSession) -> None:
         """Begins with what is or will be in force and the last few books, not with all of history."""

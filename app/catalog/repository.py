@@ -2,28 +2,60 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy import ColumnElement, exists, text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.catalog.models import ModelOnSaleRow, PriceBookRow
+from app.catalog.models import ModelOnSaleRow, PriceBookRow, PriceBookWithdrawalRow
 from app.catalog.sale import ModelOnSale
 from pricing.pricebook import PriceBook, book_from_record
 
+PRICES_LOCK = 0x7072_6365  # "prce" in ASCII: changes to what is in force happen one after the other
+
+
+async def take_turn(session: AsyncSession) -> None:
+    """Waits for other changes to what is in force to end, and keeps them waiting until this transaction does.
+
+    On SQLite a writing transaction is alone from its beginning.
+    """
+    connection = await session.connection()
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text(f"SELECT pg_advisory_xact_lock({PRICES_LOCK})"))
+
 
 async def latest_row(session: AsyncSession) -> PriceBookRow | None:
-    """The book published last, in force or not yet."""
+    """The book published last, in force or not yet, withdrawn or not: the end of the chain."""
     return (await session.exec(select(PriceBookRow).order_by(col(PriceBookRow.sequence).desc()).limit(1))).first()
 
 
 async def live_row(session: AsyncSession, now_us: int) -> PriceBookRow | None:
-    """The book in force: the latest to have come into effect, and of those of one moment the last published."""
+    """The book in force at a moment, past or to come: the latest to have come into effect, of one moment the last.
+
+    A withdrawn book never comes into force.
+    """
     statement = (
         select(PriceBookRow)
-        .where(col(PriceBookRow.effective_at_us) <= now_us)
+        .where(col(PriceBookRow.effective_at_us) <= now_us, ~is_withdrawn())
         .order_by(col(PriceBookRow.effective_at_us).desc(), col(PriceBookRow.sequence).desc())
         .limit(1)
     )
     return (await session.exec(statement)).first()
+
+
+def is_withdrawn() -> ColumnElement[bool]:
+    """True of a price book that was withdrawn before its moment."""
+    return exists().where(col(PriceBookWithdrawalRow.book_id) == col(PriceBookRow.id))
+
+
+async def withdrawals_after(session: AsyncSession, sequence: int, rows_max: int) -> Sequence[PriceBookWithdrawalRow]:
+    """Withdrawals made after ``sequence``, oldest first."""
+    statement = (
+        select(PriceBookWithdrawalRow)
+        .where(col(PriceBookWithdrawalRow.sequence) > sequence)
+        .order_by(col(PriceBookWithdrawalRow.sequence))
+        .limit(rows_max)
+    )
+    return (await session.exec(statement)).all()
 
 
 async def rows_after(session: AsyncSession, sequence: int, rows_max: int) -> Sequence[PriceBookRow]:
@@ -56,6 +88,12 @@ async def row_by_id(session: AsyncSession, book_id: str) -> PriceBookRow | None:
 async def row_by_sha256(session: AsyncSession, sha256: str) -> PriceBookRow | None:
     """The published book with this content and date."""
     return (await session.exec(select(PriceBookRow).where(col(PriceBookRow.sha256) == sha256))).first()
+
+
+async def standing_row(session: AsyncSession, book_id: str) -> PriceBookRow | None:
+    """A published book that was not withdrawn."""
+    statement = select(PriceBookRow).where(col(PriceBookRow.id) == book_id, ~is_withdrawn())
+    return (await session.exec(statement)).first()
 
 
 async def models_on_sale(session: AsyncSession, rows_max: int) -> tuple[ModelOnSale, ...]:

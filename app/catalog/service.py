@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.service import Actor, Change, record
 from app.catalog import repository
+from app.catalog.draft import Origin
 from app.catalog.models import ModelOnSaleRow, PriceBookRow
 from app.catalog.sale import ModelOnSale
 from app.clock import US_PER_S, from_us
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # it loads scipy, a second that the gateway's start does with
     from app.catalog.derivation import PricedModel
 
 _EPOCH = from_us(0)
+NAME_MAX = 200
+REASON_MAX = 1_000
 
 
 class NoPriceBook(MarketError):
@@ -31,6 +34,26 @@ class NoPriceBook(MarketError):
 
 class PriceBookSuperseded(MarketError):
     """Another book was published meanwhile, or this one would come into force before the one it follows."""
+
+
+class ReasonMissing(MarketError):
+    """What is done to prices needs a reason that fits the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who publishes a book, and why.
+
+    Attributes:
+        reason: kept with the book.
+        origin: what made it.
+        after: the book that the publisher compared it with; None takes whatever was published last.
+    """
+
+    actor: Actor
+    reason: str
+    origin: Origin = Origin.DERIVED
+    after: PriceBookId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,39 +116,54 @@ async def publish_book(
     *,
     after: PriceBookId | None = None,
 ) -> PriceBook:
-    """Publishes a book, for ever; it comes into force at its ``effective_at``.
+    """Publishes a derived book; see :func:`publish`."""
+    return await publish(session, book, Provenance(actor, reason, Origin.DERIVED, after), now_us)
+
+
+async def publish(session: AsyncSession, book: PriceBook, by: Provenance, now_us: int) -> PriceBook:
+    """Publishes a book, for ever; it comes into force at its ``effective_at``, unless it is withdrawn before.
 
     Args:
         session: a writing one.
         book: whole and checked.
-        actor: who publishes.
-        reason: why; kept with it.
+        by: who publishes it, and why.
         now_us: µs since the epoch.
-        after: the book that the publisher compared it with; None takes whatever was published last.
 
     Raises:
-        PriceBookSuperseded: another book was published since ``after``, or at the same time by somebody else; or it
+        PriceBookSuperseded: another book was published since ``by.after``, or at the same time by somebody else; or it
             would come into force before the book in force did.
     """
+    await repository.take_turn(session)
     latest = await repository.latest_row(session)
-    if after is not None and (latest is None or latest.id != after):
-        raise _superseded(f"it was made to follow {after}, but {latest.id if latest else 'none'} was published last")
+    if by.after is not None and (latest is None or latest.id != by.after):
+        raise superseded(f"it was made to follow {by.after}, but {latest.id if latest else 'none'} was published last")
     live = await repository.live_row(session, now_us)
     if live is not None and effective_us(book) < live.effective_at_us:
-        raise _superseded(
+        raise superseded(
             f"it would come into force at {book.effective_at.isoformat()}, before the book in force ({live.id}) did, "
             f"at {from_us(live.effective_at_us).isoformat()}"
         )
-    await _append(session, _row(book, latest, actor, reason, now_us))
+    await _append(session, _row(book, latest, by, now_us))
     change = Change(
         "price_book.published",
         f"price_book:{book.id}",
-        before={"price_book_id": latest.id} if latest else {},
-        after={"price_book_id": book.id, "sha256": book.sha256, "effective_at": book.effective_at.isoformat()},
-        reason=reason,
+        before={"price_book_id": live.id} if live else {},
+        after={
+            "price_book_id": book.id,
+            "sha256": book.sha256,
+            "effective_at": book.effective_at.isoformat(),
+            "origin": by.origin.value,
+        },
+        reason=by.reason,
     )
-    await record(session, actor, change, now_us)
+    await record(session, by.actor, change, now_us)
     return book
+
+
+async def live_origin(session: AsyncSession, now_us: int) -> Origin | None:
+    """What made the book in force; None when none is. A start derives no prices over what an operator decided."""
+    row = await repository.live_row(session, now_us)
+    return None if row is None else Origin(row.origin)
 
 
 async def live_book(session: AsyncSession, now: datetime) -> PriceBook:
@@ -192,7 +230,38 @@ def moment_us(at: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * US_PER_S + since.microseconds
 
 
-def _row(book: PriceBook, latest: PriceBookRow | None, actor: Actor, reason: str, now_us: int) -> PriceBookRow:
+def superseded(why: str) -> PriceBookSuperseded:
+    """The refusal of a book that was made for other circumstances."""
+    return PriceBookSuperseded(
+        409,
+        "price_book_superseded",
+        f"The price book was not published: {why}. Compare with the live book and try again.",
+    )
+
+
+def checked_reason(text: str) -> str:
+    """A reason as the log keeps it.
+
+    Raises:
+        ReasonMissing: it is empty, too long, or has control characters.
+    """
+    reason = text.strip()
+    if not reason or len(reason) > REASON_MAX or not all(char.isprintable() or char in "\n\t" for char in reason):
+        raise ReasonMissing(
+            400,
+            "invalid_reason",
+            f"A reason is needed, in 1 to {REASON_MAX} printable characters; got {len(reason)}.",
+            param="reason",
+        )
+    return reason
+
+
+def actor_name(actor: Actor) -> str:
+    """Who acts, as a row keeps it."""
+    return (actor.name or actor.id)[:NAME_MAX]
+
+
+def _row(book: PriceBook, latest: PriceBookRow | None, by: Provenance, now_us: int) -> PriceBookRow:
     return PriceBookRow(
         sequence=1 if latest is None else latest.sequence + 1,
         id=book.id,
@@ -200,9 +269,10 @@ def _row(book: PriceBook, latest: PriceBookRow | None, actor: Actor, reason: str
         sha256=book.sha256,
         effective_at_us=effective_us(book),
         record=book_record(book),
-        published_by=actor.name or actor.id,
-        reason=reason,
+        published_by=actor_name(by.actor),
+        reason=by.reason[:REASON_MAX],
         created_at_us=now_us,
+        origin=by.origin.value,
     )
 
 
@@ -213,12 +283,4 @@ async def _append(session: AsyncSession, row: PriceBookRow) -> None:
             session.add(row)
             await session.flush()
     except IntegrityError as error:
-        raise _superseded("another book was published at the same time, or this very one was before") from error
-
-
-def _superseded(why: str) -> PriceBookSuperseded:
-    return PriceBookSuperseded(
-        409,
-        "price_book_superseded",
-        f"The price book was not published: {why}. Compare with the live book and try again.",
-    )
+        raise superseded("another book was published at the same time, or this very one was before") from error

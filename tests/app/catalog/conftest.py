@@ -7,10 +7,11 @@ import pytest
 from sqlmodel import SQLModel
 
 from app.audit.models import AuditEvent
-from app.catalog.models import ModelOnSaleRow, PriceBookRow
+from app.catalog.models import DraftRow, ModelOnSaleRow, PriceBookRow, PriceBookWithdrawalRow
 from app.db import Database
 
-TABLES = [SQLModel.metadata.tables[table.__tablename__] for table in (ModelOnSaleRow, PriceBookRow, AuditEvent)]
+CATALOG = (ModelOnSaleRow, PriceBookRow, PriceBookWithdrawalRow, DraftRow, AuditEvent)
+TABLES = [SQLModel.metadata.tables[table.__tablename__] for table in CATALOG]
 
 
 async def with_tables(database: Database) -> Database:
