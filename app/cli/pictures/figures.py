@@ -24,7 +24,7 @@ def compact(value: float) -> str:
 def dollars(value: float) -> str:
     """Dollars in three significant digits, never as a power of ten.
 
-    >>> dollars(0.0087), dollars(2.488583), dollars(1234.5), dollars(0.000123), dollars(-0.02), dollars(0)
+    >>> dollars(0.0087), dollars(2.488583), dollars(1234.6), dollars(0.000123), dollars(-0.02), dollars(0)
     ('$0.00870', '$2.49', '$1,235', '$0.000123', '−$0.0200', '$0')
     """
     sign, size = "−" if value < 0 else "", abs(value)

@@ -76,18 +76,18 @@ def _write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("xb") as file:
-            _fill(file, part, content)
-        part.replace(path)
+            _finish(file, part, path, content)
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}; name a file in a directory that can be written") from error
 
 
-def _fill(file: BinaryIO, part: Path, content: bytes) -> None:
-    """Writes all of it to the disk; what cannot be written whole is taken away again."""
+def _finish(file: BinaryIO, part: Path, path: Path, content: bytes) -> None:
+    """Writes all of it to the disk and renames it; what cannot be finished is taken away again."""
     try:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+        part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
