@@ -19,6 +19,7 @@ MEMORY_HEADROOM = 1.02
 SAMPLES_MIN = 100
 """A p99 over fewer requests is hardly more than their maximum: it may raise the assumed one, not lower it."""
 REASONS_SHOWN = 3
+NOT_SELECTED = " is not selected"
 SELECTED = ("hardware", "engine", "precision", "mode", "spec_decoding", "deployment_id")
 """What a selection names of a configuration."""
 
@@ -122,7 +123,7 @@ class Selection:
             allowed: frozenset[str] | None = getattr(self, name)
             value = str(getattr(configuration, name))
             if allowed is not None and value not in allowed:
-                return f"{name} {value} is not selected"
+                return f"{name} {value}{NOT_SELECTED}"
         return self.floor.refusal(profile)
 
 
@@ -245,7 +246,7 @@ def candidates(
             cost = costs[profile.configuration.hardware]
             points += [Candidate(profile, point, cost) for point in measured]
     if not points:
-        raise FrontierError(_nothing(model, lengths, of_model, excluded))
+        raise FrontierError(_unmeasured(model, of_model, selection) or _nothing(model, lengths, of_model, excluded))
     return Candidates(model, lengths, tuple(points), tuple(excluded))
 
 
@@ -273,13 +274,25 @@ def _memory_refusal(profile: Profile, hbm_gb: float | None, weights: float | Non
     return f"{need_gb:.0f} GB of weights do not fit {pool} x {hbm_gb:g} GB"
 
 
+def _unmeasured(model: str, of_model: list[Profile], selection: Selection) -> str | None:
+    """What to say when the hardware asked for has no profile of the model at all."""
+    measured = {profile.configuration.hardware for profile in of_model}
+    if not of_model or selection.hardware is None or selection.hardware & measured:
+        return None
+    asked, known = ", ".join(sorted(selection.hardware)), ", ".join(sorted(measured))
+    return f"no measured profile of {model} on {asked}; measured on: {known}"
+
+
 def _nothing(model: str, lengths: LengthClass, of_model: list[Profile], excluded: list[tuple[str, str]]) -> str:
     if not of_model:
         return f"no profile of {model!r}; see `goodput profiles list`"
     classes = sorted({each for profile in of_model for each in profile.classes})
     if lengths not in classes:
         return f"{model} was not measured at ISL/OSL {lengths}; measured: {', '.join(map(str, classes))}"
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in excluded[:REASONS_SHOWN])
+    telling = sorted(
+        excluded, key=lambda each: each[1].endswith(NOT_SELECTED)
+    )  # what was asked to be left out says least
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in telling[:REASONS_SHOWN])
     more = f" and {len(excluded) - REASONS_SHOWN} more" if len(excluded) > REASONS_SHOWN else ""
     return f"no operating point of {model} at ISL/OSL {lengths} can be costed ({reasons}{more})"
 

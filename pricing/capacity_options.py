@@ -1,11 +1,12 @@
 """How each tier could be served on each kind of hardware, from what was measured: the capacity programme's columns."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pricing.candidates import Candidate, Candidates, FrontierError
 from pricing.capacity import Hardware, Option
 from pricing.frontier import frontier
 from pricing.hardware import HardwareCost
+from pricing.hardware_catalog import NO_PROFILE
 from pricing.slo import Tier
 from pricing.tiers import TierPoint, TierRules, eligible
 
@@ -43,6 +44,22 @@ def _eligible(found: Candidates, tier: Tier, rules: TierRules) -> tuple[Candidat
         return eligible(found, tier, rules)
     except FrontierError:
         return ()
+
+
+def unused(counts: Mapping[str, float], options: tuple[Option, ...], measured: Collection[str]) -> dict[str, str]:
+    """Hardware that one has and that serves no tier, and why.
+
+    Args:
+        counts: how many there are, by hardware.
+        options: how each tier can be served.
+        measured: hardware with points of the model and class.
+    """
+    serving = {option.hardware for option in options}
+    return {
+        name: "no measured point keeps any tier's promise" if name in measured else f"{NO_PROFILE} that can be costed"
+        for name in counts
+        if name not in serving
+    }
 
 
 def hardware_pools(

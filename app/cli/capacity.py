@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.option_set import takes
+from app.cli.quality_options import ACCURACY_HELP, FLOOR_HELP, MINIMUM_HELP
 
 if TYPE_CHECKING:
     from pricing.capacity import Plan
@@ -37,6 +38,10 @@ class CapacityOptions:
     usd_per_hour: Annotated[list[str] | None, typer.Option(help="Your own cost, HARDWARE=USD; repeatable.")] = None
     utilisation: Annotated[float | None, typer.Option(help="Share of a fleet's time that makes tokens.")] = None
     profile: Annotated[list[Path] | None, typer.Option(help="A profile document to add; repeatable.")] = None
+    hardware_cost: Annotated[list[Path] | None, typer.Option(help="Your own costs, a document; repeatable.")] = None
+    precision_floor: Annotated[list[str] | None, typer.Option(help=FLOOR_HELP)] = None
+    accuracy: Annotated[Path | None, typer.Option(help=ACCURACY_HELP)] = None
+    accuracy_min: Annotated[list[str] | None, typer.Option(help=MINIMUM_HELP)] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
 
 
@@ -44,6 +49,7 @@ class CapacityOptions:
 def capacity(options: CapacityOptions) -> None:
     """Find the cheapest fleet for a demand under caps on hardware and power, with shadow prices."""
     from app.cli.failure import Failure
+    from app.cli.terminal import note
     from pricing.capacity_document import plan_document
 
     try:
@@ -55,6 +61,8 @@ def capacity(options: CapacityOptions) -> None:
         typer.echo(json.dumps(document))
     else:
         _print(document)
+    for name, reason in context["unused"].items():
+        note(f"{name} is not used: {reason}")
     if found.reason:
         raise typer.Exit(INFEASIBLE_STATUS)
 
@@ -62,27 +70,31 @@ def capacity(options: CapacityOptions) -> None:
 def _planned(options: CapacityOptions) -> "tuple[Plan, dict[str, Any]]":
     from app.cli import pricing_inputs as inputs
     from app.cli.configuration import load_settings
+    from app.cli.quality_options import tier_floors
     from pricing.candidates import candidates
     from pricing.capacity import Problem, plan
-    from pricing.capacity_options import hardware_pools, tier_options
+    from pricing.capacity_options import hardware_pools, tier_options, unused
     from pricing.profiles import LengthClass, cleaned
     from pricing.tiers import tiers
 
     settings = load_settings({"ownership": options.ownership, "utilisation": options.utilisation})
     lengths = LengthClass(options.isl, options.osl)
-    given = inputs.assumptions(settings, lengths, inputs.selection(options.hardware or [], [], []))
-    costs = inputs.known_costs(settings, options.usd_per_hour or [])
+    floors = tier_floors(options.precision_floor, options.accuracy, options.accuracy_min)
+    given = inputs.assumptions(settings, lengths, inputs.selection(options.hardware or [], [], []), floors)
+    costs = inputs.known_costs(settings, options.usd_per_hour or [], options.hardware_cost or [])
     profiles = cleaned(inputs.known_profiles(options.profile or []))
     found = candidates(profiles, options.model, lengths, costs, given.selection, given.parameters_billion)
     columns = tier_options(found, tiers(found, given.rules).sold, given.rules, given.utilisation)
-    pools = hardware_pools(columns, costs, dict(_pair(text) for text in options.count or []))
-    problem = Problem(pools, columns, _demand(options), options.mw)
+    counts = dict(_pair(text) for text in options.count or [])
+    idle = unused(counts, columns, {each.profile.configuration.hardware for each in found.points})
+    problem = Problem(hardware_pools(columns, costs, counts), columns, _demand(options), options.mw)
     context = {
         "model": options.model,
         "isl": options.isl,
         "osl": options.osl,
         "ownership": settings.ownership,
         "utilisation": given.utilisation,
+        "unused": idle,
     }
     return plan(problem), context
 

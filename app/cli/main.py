@@ -16,6 +16,7 @@ GROUPS: Final = (
     "config",
     "credit",
     "customers",
+    "hardware",
     "keys",
     "ledger",
     "prices",
@@ -24,7 +25,7 @@ GROUPS: Final = (
     "simulate",
 )
 """Modules beside this one whose ``app`` is a group of commands."""
-COMMANDS: Final = ("capacity", "frontier", "whatif")
+COMMANDS: Final = ("capacity", "frontier", "ratio", "whatif")
 """Modules beside this one that hold one command of their own name."""
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the market keeps everything.  [default: var]")]

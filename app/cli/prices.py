@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.option_set import takes
+from app.cli.quality_options import ACCURACY_HELP, FLOOR_HELP, MINIMUM_HELP
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,6 +65,10 @@ class DeriveOptions:
     utilisation: Annotated[float | None, typer.Option(help="Share of paid-for time that makes tokens.")] = None
     margin: Annotated[float | None, typer.Option(help="Margin on effective cost at standard.")] = None
     profile: Annotated[list[Path] | None, typer.Option(help="A profile document to add; repeatable.")] = None
+    hardware_cost: Annotated[list[Path] | None, typer.Option(help="Your own costs, a document; repeatable.")] = None
+    precision_floor: Annotated[list[str] | None, typer.Option(help=FLOOR_HELP)] = None
+    accuracy: Annotated[Path | None, typer.Option(help=ACCURACY_HELP)] = None
+    accuracy_min: Annotated[list[str] | None, typer.Option(help=MINIMUM_HELP)] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
 
 
@@ -74,15 +79,18 @@ def derive(options: DeriveOptions) -> None:
     from app.cli import pricing_inputs as inputs
     from app.cli.configuration import load_settings
     from app.cli.failure import Failure
+    from app.cli.quality_options import tier_floors
     from pricing.derivation_document import derivation_document
     from pricing.derive import derive as derive_prices
 
     settings = load_settings({name: getattr(options, name) for name in ("ownership", "utilisation", "margin")})
     profiles = inputs.known_profiles(options.profile or [])
     chosen = inputs.selection(options.hardware or [], options.engine or [], options.precision or [])
-    given = inputs.assumptions(settings, inputs.length_class(options.isl, options.osl), chosen)
+    floors = tier_floors(options.precision_floor, options.accuracy, options.accuracy_min)
+    costs = inputs.known_costs(settings, options.usd_per_hour or [], options.hardware_cost or [])
     try:
-        found = derive_prices(options.model, profiles, inputs.known_costs(settings, options.usd_per_hour or []), given)
+        given = inputs.assumptions(settings, inputs.length_class(options.isl, options.osl), chosen, floors)
+        found = derive_prices(options.model, profiles, costs, given)
     except ValueError as error:
         raise Failure(str(error)) from error
     if options.as_json:

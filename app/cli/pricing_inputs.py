@@ -1,5 +1,6 @@
 """What the price commands work on: shipped profiles and an operator's own, hardware costs, and named assumptions."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,13 @@ from app.settings import Settings
 from pricing.assumptions import Assumptions, margins
 from pricing.candidates import Selection
 from pricing.hardware import HardwareCost, HardwareError, by_hardware, hardware_costs, local_machine
+from pricing.hardware_document import BYTES_MAX as COSTS_BYTES_MAX
+from pricing.hardware_document import hardware_costs_from_json
 from pricing.profile_document import BYTES_MAX, profile_from_json
 from pricing.profiles import LengthClass, Profile, ProfileError
+from pricing.quality import Floor
 from pricing.shipped import parameters_billion, shipped_profiles
+from pricing.slo import Tier
 from pricing.tables import TableError
 
 
@@ -36,11 +41,16 @@ def _read(path: Path) -> Profile:
         raise Failure(f"{path}: {error}") from error
 
 
-def known_costs(settings: Settings, overrides: list[str]) -> dict[str, HardwareCost]:
-    """Hardware costs for the ownership in force, this machine's, and an operator's own ``HARDWARE=USD_PER_HOUR``.
+def known_costs(settings: Settings, overrides: list[str], files: Sequence[Path] = ()) -> dict[str, HardwareCost]:
+    """Hardware costs for the ownership in force, this machine's, and an operator's own.
+
+    Args:
+        settings: name the ownership.
+        overrides: ``HARDWARE=USD_PER_HOUR``; they come last.
+        files: documents of an operator's costs (``goodput-hardware-cost/1``).
 
     Raises:
-        Failure: an override that is no such pair, or a figure that cannot be.
+        Failure: a file or an override that is no such thing, or a figure that cannot be.
     """
     try:
         local = local_machine(
@@ -49,10 +59,26 @@ def known_costs(settings: Settings, overrides: list[str]) -> dict[str, HardwareC
             settings.local_purchase_usd,
             settings.local_life_years,
         )
-        costs = {**hardware_costs(settings.ownership), local.hardware: local}
+        own = by_hardware(cost for path in files for cost in read_costs(path))
+        costs = {**hardware_costs(settings.ownership), local.hardware: local, **own}
         return {**costs, **by_hardware(_override(text, costs) for text in overrides)}
     except (HardwareError, TableError) as error:
         raise Failure(str(error)) from error
+
+
+def read_costs(path: Path) -> tuple[HardwareCost, ...]:
+    """An operator's own costs from a document.
+
+    Raises:
+        Failure: it cannot be read, or says what cannot be.
+    """
+    try:
+        with path.open("rb") as file:
+            return hardware_costs_from_json(file.read(COSTS_BYTES_MAX + 1))
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+    except HardwareError as error:
+        raise Failure(f"{path}: {error}") from error
 
 
 def _override(text: str, costs: dict[str, HardwareCost]) -> HardwareCost:
@@ -76,8 +102,10 @@ def selection(hardware: list[str], engine: list[str], precision: list[str]) -> S
     )
 
 
-def assumptions(settings: Settings, lengths: LengthClass | None, chosen: Selection) -> Assumptions:
-    """The settings' utilisation, margin and window, as a derivation's assumptions."""
+def assumptions(
+    settings: Settings, lengths: LengthClass | None, chosen: Selection, floors: Mapping[Tier, Floor] | None = None
+) -> Assumptions:
+    """The settings' utilisation, margin and window, as a derivation's assumptions, with each tier's quality floor."""
     base = Assumptions(
         lengths=lengths,
         selection=chosen,
@@ -85,7 +113,7 @@ def assumptions(settings: Settings, lengths: LengthClass | None, chosen: Selecti
         margins=margins(settings.margin),
         parameters_billion=parameters_billion(),
     )
-    return replace(base, rules=replace(base.rules, flex_window_s=settings.flex_window_s))
+    return replace(base, rules=replace(base.rules, flex_window_s=settings.flex_window_s, floors=floors or {}))
 
 
 def length_class(isl: int | None, osl: int | None) -> LengthClass | None:

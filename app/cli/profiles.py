@@ -27,13 +27,14 @@ def list_(
     """List the profiles at hand: by model, or with --model or --hardware by deployment."""
     from app.cli.failure import Failure
     from app.cli.pricing_inputs import known_profiles
+    from pricing.hardware_catalog import NO_PROFILE, without_profile
     from pricing.tables import changed_tables, tables_sha256
 
-    found = [
-        each
-        for each in known_profiles(profile or [])
-        if model in {None, each.model} and hardware in {None, each.configuration.hardware}
-    ]
+    known = known_profiles(profile or [])
+    bare = without_profile(known)
+    if hardware in bare:
+        raise Failure(f"{hardware}: {NO_PROFILE}; measure one (goodput providers measure) or import one")
+    found = [each for each in known if model in {None, each.model} and hardware in {None, each.configuration.hardware}]
     if not found:
         raise Failure(
             f"no profile of {model or 'any model'} on {hardware or 'any hardware'}; see `goodput profiles list`"
@@ -42,11 +43,13 @@ def list_(
     changed = changed_tables()
     if as_json:
         tables = {"sha256": tables_sha256(), "changed": changed}
-        typer.echo(json.dumps({"tables": tables, "profiles": [_summary(each) for each in found]}))
+        rows = [_summary(each) for each in found]
+        typer.echo(json.dumps({"tables": tables, "profiles": rows, "without_profile": list(bare)}))
         return
     _print_rows([_row(each) for each in found] if is_detailed else _by_model(found))
     state = f"changed since they shipped: {', '.join(changed)}" if changed else "as shipped"
     typer.echo(f"{len(found)} profiles; tables {state} (sha256 {tables_sha256()[:12]})")
+    typer.echo(f"{NO_PROFILE}: {', '.join(bare)}")
 
 
 @app.command()
