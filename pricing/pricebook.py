@@ -62,7 +62,7 @@ class PriceBook:
     _ladders: Mapping[str, Mapping[Tier, Ladder]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_ladders", _ladders(self.cards))  # worked out once: every request asks for one
+        object.__setattr__(self, "_ladders", ladders_of(self.cards))  # worked out once: every request asks for one
 
     def models(self) -> tuple[str, ...]:
         """The models on sale, by name."""
@@ -77,8 +77,8 @@ class PriceBook:
         return self._ladders.get(model, {}).get(tier)
 
 
-def _ladders(cards: Mapping[tuple[str, Tier], RateCard]) -> dict[str, dict[Tier, Ladder]]:
-    """Every ladder that starts at a tier sold, by model."""
+def ladders_of(cards: Mapping[tuple[str, Tier], RateCard]) -> dict[str, dict[Tier, Ladder]]:
+    """Every ladder that starts at a tier sold, by model and tier, best first; a draft's cards have them too."""
     rungs: dict[str, list[Rung]] = {}
     for model, tier in sorted(cards, key=lambda key: key[1].rank):
         rungs.setdefault(model, []).append(cards[model, tier].rung)
