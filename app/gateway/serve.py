@@ -20,13 +20,14 @@ from app.gateway.idempotency_store import Claim
 from app.gateway.market import Market
 from app.gateway.relay import Relay
 from app.gateway.sse import Exchange, HangUp
-from app.gateway.usage_row import held_amount, tpot_us, usage_row
+from app.gateway.usage_row import dispute_rows, held_amount, tpot_us, usage_row
 from app.gateway.wire import Order, read_order
 from app.identity.caller import Caller
 from app.ledger.holds import HoldRequest, Settlement
 from app.logs import get_logger
 from app.metering.delivery import Delivery
-from app.metering.meter import Bounds, Finish, Metered, Supply, meter
+from app.metering.meter import Bounds, Finish, Metered, Reported, Supply, meter
+from app.metering.plausible import Dispute, checked, input_tokens_most
 from app.refusals import internal_error
 from pricing.pricebook import PriceBook
 from pricing.rating import Ending
@@ -212,9 +213,10 @@ async def settle(answer: Answer, ended: Ended, market: Market) -> Metered:
     if ended.ending is Ending.HANGUP and not ask.order.is_stream:
         answer.delivery = Delivery(is_streamed=False)  # a body that never left was not delivered
     booked_at_us = now_us()
+    reported, dispute = believed(answer)
     metered = meter(
         answer.delivery,
-        answer.reported,
+        reported,
         Bounds(ask.quote.input_bound, answer.reserve.tokens),
         ask.book.ladder(ask.order.model, placement.tier) or ask.ladder,
         Supply(offer.cost, max(0, placement.placed_at_us - ask.job.requested_at_us)),
@@ -233,13 +235,25 @@ async def settle(answer: Answer, ended: Ended, market: Market) -> Metered:
         is_owned=offer.is_owned,
         late_cause=metered.late_cause,
         booked_at_us=booked_at_us,
-        rows=(row,),
+        rows=(row, *dispute_rows(answer, dispute, booked_at_us)),
     )
     try:
         await market.ledger.settle(settlement)
     finally:
         learn(answer, ended, metered, market)
     return metered
+
+
+def believed(answer: Answer) -> tuple[Reported, Dispute | None]:
+    """The counts to bill by: the backend's, unless its own answer contradicts them."""
+    order, offer = answer.ask.order, answer.placement.offer
+    reported, dispute = checked(answer.reported, answer.delivery, input_tokens_most(order.prompt_bytes, order.messages))
+    if dispute is not None:
+        answer.usage = reported.usage  # nothing is learned from the rest
+        get_logger("app.gateway").warning(
+            "usage.disputed", request_id=answer.ask.job.id, offer=offer.id, reason=dispute.reason
+        )
+    return reported, dispute
 
 
 def learn(answer: Answer, ended: Ended, metered: Metered, market: Market) -> None:

@@ -7,6 +7,7 @@ from app.gateway.tiers import WORD_OF_TIER
 from app.ledger.holds import PreparedRow
 from app.metering import timeline_codec
 from app.metering.meter import Metered
+from app.metering.plausible import Dispute
 from pricing.money import NanoUsd
 from pricing.rating import ChargeLine, ceiling
 
@@ -25,6 +26,27 @@ def usage_row(answer: Answer, ended: Ended, metered: Metered, *, finished_at_us:
             "is_emulated": is_emulated,
         },
     )
+
+
+def dispute_rows(answer: Answer, dispute: Dispute | None, at_us: int) -> tuple[PreparedRow, ...]:
+    """The row that says which of a backend's counts were not believed; none where all were."""
+    if dispute is None:
+        return ()
+    offer = answer.placement.offer
+    values = {
+        "request_id": answer.ask.job.id,
+        "provider_id": offer.provider_id,
+        "offer_id": offer.id,
+        "at_us": at_us,
+        "input_reported": dispute.reported.input_total,
+        "output_reported": dispute.reported.output,
+        "input_most": dispute.input_most,
+        "output_least": dispute.output_least,
+        "output_most": dispute.output_most,
+        "output_billed": dispute.output_billed,
+        "reason": dispute.reason[:500],
+    }
+    return (PreparedRow("usage_dispute", values),)
 
 
 def held_amount(ask: Ask, reserve: Reserve) -> NanoUsd:

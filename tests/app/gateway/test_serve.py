@@ -292,12 +292,26 @@ async def test_the_hold_grows_with_the_answer_up_to_the_quote_and_covers_the_bil
 
 async def test_more_tokens_than_the_limit_are_billed_up_to_the_limit() -> None:
     rooms = Rooms()
-    rooms.backends.scripts["p/d"] = [said(0), ended(0, usage=Usage(input=1_000_000, output=1_000_000))]
+    rooms.backends.scripts["p/d"] = [said(0), ended(0, usage=Usage(input=1_000, output=9))]
     await rooms.ask(stream=True, max_tokens=5)
     [settled] = rooms.ledger.settled
     row = settled.rows[0].values
-    assert row["tokens_output"] == 5
+    assert (row["tokens_output"], row["usage_source"]) == (5, "provider")
     assert settled.charge.net <= row["held"] <= row["quote_ceiling"]
+
+
+async def test_tokens_that_the_answer_cannot_have_are_counted_by_us_and_the_lie_is_written_down() -> None:
+    rooms = Rooms()
+    rooms.backends.scripts["p/d"] = [said(0), ended(0, usage=Usage(input=1_000_000, output=1_000_000))]
+    await rooms.ask(stream=True, max_tokens=5)
+    [settled] = rooms.ledger.settled
+    row, dispute = settled.rows
+    assert row.values["tokens_output"] <= 2
+    assert row.values["usage_source"] == "counted"
+    assert dispute.table == "usage_dispute"
+    assert dispute.values["output_reported"] == dispute.values["input_reported"] == 1_000_000
+    assert dispute.values["output_billed"] == row.values["tokens_output"]
+    assert settled.charge.net <= row.values["held"]
 
 
 async def test_a_named_quote_is_honoured_and_a_strangers_is_not() -> None:
