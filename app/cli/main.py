@@ -13,6 +13,7 @@ from app.errors import MarketError
 
 GROUPS: Final = (
     "admin",
+    "bench",
     "config",
     "credit",
     "customers",

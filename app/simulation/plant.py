@@ -45,6 +45,7 @@ class Unit:
         in_flight: leases on it.
         area_us: ∫ in_flight dt up to ``changed_us``.
         busy_us: time with anything in flight, up to ``changed_us``.
+        worked_until_us: when the last answer left it.
     """
 
     supply: Supply
@@ -55,6 +56,7 @@ class Unit:
     changed_us: int = 0
     area_us: int = 0
     busy_us: int = 0
+    worked_until_us: int = 0
 
     def change(self, by: int, now_us: int) -> None:
         """Something came onto it or left it."""
@@ -63,6 +65,7 @@ class Unit:
         self.busy_us += passed_us if self.in_flight else 0
         self.changed_us = now_us
         self.in_flight += by
+        self.worked_until_us = now_us if by < 0 else self.worked_until_us
         self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
         self.experienced = self.experienced.advance(self.in_flight, now_us)
 

@@ -43,7 +43,7 @@ class Workload:
 
     Attributes:
         rps: requests per second in the mean, a Poisson process.
-        bursts: how busy successive spans of ``burst_s`` are, relative to each other and over and over; empty: all alike.
+        bursts: how busy successive spans of ``burst_s`` are, relative to each other, repeated; empty: all alike.
         tiers: weights of the tiers asked for; those that a model is not sold at are left out for it.
         models: weights of the models asked for; empty: all alike.
         customers: how many there are; the k-th asks ``k^−customer_skew`` as often as the first.
