@@ -292,7 +292,7 @@ async def test_the_hold_grows_with_the_answer_up_to_the_quote_and_covers_the_bil
 
 async def test_more_tokens_than_the_limit_are_billed_up_to_the_limit() -> None:
     rooms = Rooms()
-    rooms.backends.scripts["p/d"] = [said(0), ended(0, usage=Usage(input=1_000, output=9))]
+    rooms.backends.scripts["p/d"] = [said(0), ended(0, usage=Usage(input=100, output=9))]
     await rooms.ask(stream=True, max_tokens=5)
     [settled] = rooms.ledger.settled
     row = settled.rows[0].values
