@@ -39,6 +39,7 @@ class Ask:
         decode_tokens: predicted output tokens after the first.
         budget_us: from now until the first token is due; until the last one when ``is_window``.
         safe_us: the same less its margin.
+        scarcity: by what a slot's shadow price is multiplied for this tier.
     """
 
     job: Job
@@ -52,6 +53,7 @@ class Ask:
     is_window: bool
     at_stake: tuple[Stake, ...]
     policy: Policy
+    scarcity: float = 1.0
 
     @property
     def tier(self) -> Tier:
@@ -69,7 +71,7 @@ class Ask:
         return self.at_stake[0].input_pico + self.at_stake[0].output_pico
 
 
-def ask_of(job: Job, index: int, now_us: int, policy: Policy) -> Ask:
+def ask_of(job: Job, index: int, now_us: int, policy: Policy, scarcity: float = 1.0) -> Ask:
     """Works out what a decision about ``job`` at rung ``index`` needs."""
     slo = job.ladder.rungs[index].slo
     elapsed_us = max(0, now_us - job.requested_at_us)
@@ -86,6 +88,7 @@ def ask_of(job: Job, index: int, now_us: int, policy: Policy) -> Ask:
         is_window=slo.is_window,
         at_stake=stakes(job.ladder, index, elapsed_us, (job.input_tokens, job.output_tokens)),
         policy=policy,
+        scarcity=scarcity,
     )
 
 
@@ -146,7 +149,7 @@ def _in_time(roomy: list[tuple[Row, Load]], ask: Ask, shadow_prices: Mapping[Off
         value = revenue_pico(at_stake, ttft_us, ttft_us + middle * tpot_us, policy)
         value -= row.cost_input * input_tokens + row.cost_output * output_tokens
         if shadow_prices:
-            value -= slot_pico(shadow_prices.get(row.id, 0.0), ttft_us + ask.decode_tokens * tpot_us)
+            value -= slot_pico(ask.scarcity * shadow_prices.get(row.id, 0.0), ttft_us + ask.decode_tokens * tpot_us)
         found.append(Scored(value, row, in_flight, tolerated, ttft_us, tpot_us))
     return found
 

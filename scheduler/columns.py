@@ -125,6 +125,7 @@ def table(rows: Iterable[Row]) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
+    policy: Policy
     offers: tuple[Offer, ...]
     calibrations: Mapping[OfferId, Calibration]
     table: Table
@@ -137,25 +138,37 @@ class Rows:
         self._policy = policy
         self._kept: dict[tuple[str, Tier, Slo, frozenset[Capability]], _Kept] = {}
 
-    def of(self, fleet: Fleet, model: str, rung: Rung, needs: frozenset[Capability]) -> Table:
-        """The rows of all offers that may serve the rung."""
+    def of(
+        self, fleet: Fleet, model: str, rung: Rung, needs: frozenset[Capability], policy: Policy | None = None
+    ) -> Table:
+        """The rows of all offers that may serve the rung.
+
+        Args:
+            fleet: the snapshot.
+            model: whose offers.
+            rung: promise and tier.
+            needs: what the offers must be able to do.
+            policy: where another margin is in force than the usual one.
+        """
+        policy = policy or self._policy
         key = (model, rung.tier, rung.slo, needs)
         offers = fleet.offers.get(model, ())
         kept = self._kept.get(key)
-        if kept is not None and kept.offers is offers:
+        if kept is not None and kept.offers is offers and kept.policy is policy:
             if kept.calibrations is fleet.calibrations:
                 return kept.table
             known = fleet.calibrations.get
-            rows = [self._current(old, known(old.id, NEUTRAL), rung) for old in kept.table.rows]
+            rows = [_current(old, known(old.id, NEUTRAL), rung, policy) for old in kept.table.rows]
         else:
             able = (offer for offer in offers if filters.serves(offer, rung.tier, needs))
-            rows = [row(offer, rung, fleet.calibration(offer.id), self._policy) for offer in able]
+            rows = [row(offer, rung, fleet.calibration(offer.id), policy) for offer in able]
         if len(self._kept) >= _KEYS_MAX and key not in self._kept:
             self._kept.clear()
         fresh = table(rows)
-        self._kept[key] = _Kept(offers, fleet.calibrations, fresh)
+        self._kept[key] = _Kept(policy, offers, fleet.calibrations, fresh)
         return fresh
 
-    def _current(self, old: Row, calibration: Calibration, rung: Rung) -> Row:
-        is_same = calibration is old.calibration or calibration == old.calibration
-        return old if is_same else row(old.offer, rung, calibration, self._policy)
+
+def _current(old: Row, calibration: Calibration, rung: Rung, policy: Policy) -> Row:
+    is_same = calibration is old.calibration or calibration == old.calibration
+    return old if is_same else row(old.offer, rung, calibration, policy)

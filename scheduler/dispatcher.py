@@ -6,26 +6,36 @@
         └────────► Refuse
     on_withdrawn ends a job in any state.
 
+    on_failed retries a dispatched job whose attempt failed; on_overdue hedges one whose first token is late
+
 A decision is a function of state, snapshot, job and time: the same inputs and seed give the same outputs. A driver
 carries the commands out, and gives times in integer µs of one clock, wall or virtual. Every job that arrives has
 exactly one end: dispatched, refused or withdrawn. A dispatched job is forgotten; one whose attempt failed before any
-content arrives again, with the offer among its ``excluded``.
+content is told by ``on_failed``, with the offer among its ``excluded``.
+
+**Second attempts** are bounded by shares of all requests, so that trouble does not multiply itself. A retry that can no
+longer keep the promise asked for still runs where a lower one of the ladder can be kept: its customer wants an answer,
+and pays for the deadlines that it still meets. When not even the lowest can be, there is no retry: it would be free.
+A hedge is a job of its own beside the first; it is started only for premium, only where it can still be in time, and
+only while the fleet has room to spare.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
+from pricing.slo import Tier
 from scheduler import refusals
 from scheduler.admission import Ask
 from scheduler.fleet import Fleet, Load, OfferId
 from scheduler.jobs import Job, JobId
 from scheduler.lines import Waiting
-from scheduler.placement import Admit, Candidate, Dispatch, Refuse, Wait
 from scheduler.pickers import Rank, ranked
-from scheduler.placer import Placer
+from scheduler.placement import Admit, Candidate, Dispatch, Refuse, Wait
+from scheduler.placer import Found, Placer
 from scheduler.policy import DEFAULT_POLICY, Policy
 from scheduler.queues import JobQueue, Turns
+from scheduler.second_attempts import SecondAttempts, hedge_of
 
 
 class UnknownJob(LookupError):
@@ -71,6 +81,7 @@ class Dispatcher:
         self._admitted: dict[JobId, _Admitted] = {}
         self._shed: dict[JobId, Refuse] = {}
         self._ticked_us = 0
+        self._again = SecondAttempts(policy, self._rng)
 
     @property
     def waiting(self) -> int:
@@ -83,7 +94,7 @@ class Dispatcher:
         return len(self._admitted)
 
     def on_arrival(self, job: Job, fleet: Fleet, now_us: int) -> Admit | Wait | Refuse:
-        """A job arrives, or arrives again after a failed attempt.
+        """A job arrives.
 
         Raises:
             JobError: its tier is not its ladder's, or a count is negative.
@@ -92,7 +103,67 @@ class Dispatcher:
         self.on_withdrawn(job.id)
         self._placer.view.see(fleet, now_us)
         self._placer.expect(job, now_us)
+        self._again.on_arrival()
         return self._decide(job, now_us)
+
+    def on_failed(self, job: Job, fleet: Fleet, now_us: int) -> Admit | Wait | Refuse:
+        """An attempt of a dispatched job failed before any content; the offer is among its ``excluded``.
+
+        Raises:
+            JobError: as :meth:`on_arrival`.
+        """
+        _check(job)
+        self.on_withdrawn(job.id)
+        self._placer.view.see(fleet, now_us)
+        if not (job.wishes.allow_fallbacks or job.wishes.order):
+            return refusals.no_fallbacks(job)
+        if self._again.retries.is_empty:
+            return refusals.no_second_try(job, self._policy.retry_share)
+        command = self._decide(job, now_us)
+        if isinstance(command, Refuse):
+            command = self._late(job, now_us) or command
+        if not isinstance(command, Refuse):
+            self._again.retries.take()
+        return command
+
+    def retry_delay_us(self, attempts: int) -> int:
+        """How long to wait, after so many attempts, before the next one."""
+        return self._again.delay_us(attempts)
+
+    def on_overdue(self, job: Job, offer_id: OfferId, fleet: Fleet, now_us: int) -> Admit | None:
+        """No first token has come for a dispatched job for longer than :attr:`Dispatch.overdue_us`.
+
+        Args:
+            job: as it was dispatched.
+            offer_id: where it runs.
+            fleet: the snapshot.
+            now_us: the time.
+
+        Returns:
+            A second job beside it, to be leased like any other and withdrawn when its lease is denied; None where none
+            may or could help. Whichever brings the first content serves the request; the other is to be cancelled.
+        """
+        if not self._again.may_hedge(job) or self._again.hedges.is_empty:
+            return None
+        self._placer.view.see(fleet, now_us)
+        hedge = hedge_of(job, offer_id)
+        self.on_withdrawn(hedge.id)
+        ask = self._placer.ask(hedge, 0, now_us)
+        if self._placer.utilisation(ask) > self._policy.hedge_load_max:
+            return None
+        found = self._placer.now(ask, self._queue.claimed_against(job.model, ask.tier))
+        if not found.candidates or len(self._admitted) >= self._policy.admitted_max:
+            return None
+        self._again.hedges.take()
+        return self._admit(ask, found, price_pico=0)  # what it costs is ours, not the customer's turn
+
+    def on_settled(self, tier: Tier, *, is_attained: bool) -> None:
+        """An answer ended as it should; whether all of it was good feeds back on margins and slots."""
+        self._placer.attainment.observe(tier, is_attained=is_attained)
+
+    def margin(self, tier: Tier) -> float:
+        """The part of a tier's promise that is kept as headroom now."""
+        return self._placer.attainment.margin(tier)
 
     def on_leased(self, job_id: JobId, offer_id: OfferId, loads: Mapping[OfferId, Load], now_us: int) -> Dispatch:
         """A lease was written for an admitted job.
@@ -110,7 +181,9 @@ class Dispatcher:
         admit = self._admitted_job(job_id).admit
         candidate = _candidate_on(offer_id, admit)
         del self._admitted[job_id]
-        return Dispatch(job_id, admit.tier, self._placer.leased(admit.job, candidate, loads, now_us))
+        found = self._placer.leased(admit.job, candidate, loads, now_us)
+        overdue_us = self._again.overdue_us(found) if self._again.may_hedge(admit.job) else None
+        return Dispatch(job_id, admit.tier, found, admit.candidates, overdue_us, admit.why)
 
     def on_denied(self, job_id: JobId, loads: Mapping[OfferId, Load], now_us: int) -> Admit | Wait | Refuse:
         """No candidate had room any more; ``loads`` are fresh.
@@ -180,17 +253,26 @@ class Dispatcher:
         if denials > self._policy.denials_max:
             return None
         claimed = self._queue.claimed_against(ask.job.model, ask.tier)
-        candidates = self._placer.now(ask, claimed).candidates
-        return self._admit(ask, candidates, denials) if candidates else None
+        found = self._placer.now(ask, claimed)
+        return self._admit(ask, found, denials) if found.candidates else None
 
-    def _admit(self, ask: Ask, candidates: tuple[Candidate, ...], denials: int) -> Admit:
-        job = ask.job
-        admit = Admit(job, ask.tier, candidates)
-        self._admitted[job.id] = _Admitted(admit, ask.now_us, denials, ask.price_pico)
-        self._placer.view.reserve(job, candidates[0])
-        self._queue.charge(job.customer_id, ask.price_pico)
+    def _admit(self, ask: Ask, found: Found, denials: int = 0, price_pico: int | None = None) -> Admit:
+        job, price = ask.job, ask.price_pico if price_pico is None else price_pico
+        admit = Admit(job, ask.tier if job.downgrade_allowed else job.tier, found.candidates, found.why)
+        self._admitted[job.id] = _Admitted(admit, ask.now_us, denials, price)
+        self._placer.view.reserve(job, found.candidates[0])
+        self._queue.charge(job.customer_id, price)
         self._queue.worked(job.model, ask.tier, job.input_tokens + job.output_tokens)
         return admit
+
+    def _late(self, job: Job, now_us: int) -> Admit | None:
+        """Where a job that failed may still run at once, under the best promise of its ladder that can be kept."""
+        for index in range(1, len(job.ladder.rungs)):
+            ask = self._placer.ask(job, index, now_us)
+            found = self._placer.now(ask, self._queue.claimed_against(job.model, ask.tier))
+            if found.candidates:
+                return self._admit(ask, found)
+        return None
 
     def _wait_or_refuse(self, ask: Ask, denials: int) -> Wait | Refuse:
         ahead = self._queue.ahead(ask.job.model, ask.tier, ask.job.customer_id)
@@ -232,7 +314,7 @@ class Dispatcher:
         found = self._placer.now(ask, claimed)
         if found.candidates:
             self._queue.pop(job.id)
-            served.admits.append(self._admit(ask, found.candidates, item.denials))
+            served.admits.append(self._admit(ask, found, item.denials))
             return
         served.in_vain.append((item, ask))
         if not found.had_room:

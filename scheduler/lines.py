@@ -8,9 +8,10 @@ from pricing.slo import Tier
 from scheduler.fairness import Deficits
 from scheduler.fleet import OfferId
 from scheduler.jobs import Capability, Job
+from scheduler.preferences import Preferences
 
-Kind = tuple[Tier, frozenset[Capability]]
-"""What decides where a job of one model may find room."""
+Kind = tuple[Tier, tuple[frozenset[Capability], Preferences, frozenset[str]]]
+"""What decides where a job of one model may find room: its tier, and its needs, wishes and tried offers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +38,7 @@ class Waiting:
     @property
     def kind(self) -> Kind:
         """Jobs of one kind find room on the same offers."""
-        return self.tier, self.job.needs
+        return self.tier, (self.job.needs, self.job.wishes, self.job.excluded)
 
     @property
     def tier(self) -> Tier:

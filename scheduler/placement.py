@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pricing.slo import Tier
-from scheduler.fleet import NEUTRAL, Calibration, Offer
+from scheduler.fleet import NEUTRAL, Calibration, Offer, OfferId
 from scheduler.jobs import Job, JobId
 
 
@@ -29,12 +29,58 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """One offer's part in a decision.
+
+    Attributes:
+        ruled_out: why it could not be chosen; empty for one that could.
+        in_flight: the load there, this job not included.
+        in_flight_max: the largest load, this job included, at which the job's own promise holds there; 0 where unknown.
+        ttft_us, tpot_us: calibrated forecasts, where they were made.
+        value_pico: expected revenue less cost, for an offer that could be chosen.
+    """
+
+    offer_id: OfferId
+    ruled_out: str
+    in_flight: int = 0
+    in_flight_max: int = 0
+    ttft_us: float | None = None
+    tpot_us: float | None = None
+    value_pico: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """One decision, explained.
+
+    Attributes:
+        tier: looked at.
+        at_us: when.
+        due_us: µs that were left until the first token, or a window's last.
+        margin: the part of it that was kept as headroom.
+        verdicts: by offer, in the fleet's order.
+    """
+
+    tier: Tier
+    at_us: int
+    due_us: int
+    margin: float
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Admit:
-    """Try to lease one of these, best first; then call ``on_leased`` or ``on_denied``."""
+    """Try to lease one of these, best first; then call ``on_leased`` or ``on_denied``.
+
+    Attributes:
+        tier: served, billed and promised.
+        why: every offer's part in it, where the job asked to be explained.
+    """
 
     job: Job
     tier: Tier
     candidates: tuple[Candidate, ...]
+    why: Why | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +118,18 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Run the job there now."""
+    """Run the job there now.
+
+    Attributes:
+        candidates: those that were to be tried, best first.
+        overdue_us: how long to wait for a first token before ``on_overdue`` may start a second attempt beside it; None
+            where it will not.
+        why: every offer's part in it, where the job asked to be explained.
+    """
 
     job_id: JobId
     tier: Tier
     candidate: Candidate
+    candidates: tuple[Candidate, ...] = ()
+    overdue_us: int | None = None
+    why: Why | None = None

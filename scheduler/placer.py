@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from random import Random
 
 from scheduler import refusals
-from scheduler.admission import Ask, Crowd, Prospect, ask_of, feasible, prospect
+from scheduler.admission import Ask, Crowd, Prospect, ask_of, feasible, prospect, room
+from scheduler.affinity import Affinity
+from scheduler.attainment import Attainment
 from scheduler.columns import Row, Rows, table
 from scheduler.demand import Demand
-from scheduler.filters import is_open
+from scheduler.explain import Scene, explain
+from scheduler.filters import is_open, is_wanted
 from scheduler.fleet import Calibration, Load, OfferId
 from scheduler.forecast import tpot_us_experienced, ttft_us
 from scheduler.guard import UNGUARDED, Guard, Kept, guard
 from scheduler.jobs import Capability, Job
 from scheduler.load_view import LoadView
-from scheduler.pickers import Pick, Rank, Scored, ranked
-from scheduler.placement import Candidate, Refuse
+from scheduler.pickers import Pick, Rank, Scored, preferred, ranked
+from scheduler.placement import Candidate, Refuse, Why
 from scheduler.policy import Policy
 
 _ANSWER_WEIGHT = 0.1
@@ -31,21 +34,26 @@ class Found:
     Attributes:
         candidates: best first; empty when there is none.
         had_room: some offer had room, if not time; when none had, no other job of the same kind finds any.
+        why: every offer's part in it, where the job asked to be explained.
     """
 
     candidates: tuple[Candidate, ...]
     had_room: bool
+    why: Why | None = None
 
 
 class Placer:
-    """Decides about single jobs; remembers nothing but loads and typical answer lengths.
+    """Decides about single jobs.
 
     Attributes:
         view: what runs where.
+        attainment: how well promises were kept.
     """
 
     def __init__(self, policy: Policy, rng: Random, rank: Rank = ranked) -> None:
         self.view = LoadView(policy.fresh_us_max)
+        self.attainment = Attainment(policy)
+        self._affinity = Affinity(policy)
         self._policy = policy
         self._rng = rng
         self._rank = rank
@@ -61,7 +69,8 @@ class Placer:
 
     def ask(self, job: Job, index: int, now_us: int) -> Ask:
         """What decisions about a job at rung ``index`` need."""
-        return ask_of(job, index, now_us, self._policy)
+        tier = job.ladder.rungs[index].tier
+        return ask_of(job, index, now_us, self.attainment.policy(tier), self.attainment.scarcity(tier))
 
     def now(self, ask: Ask, claimed: Collection[OfferId] | None) -> Found:
         """Where the job may run now.
@@ -71,17 +80,51 @@ class Placer:
             claimed: offers that others who wait have a better right to; None when the job's tier is owed its floor,
                 so that it may take what better tiers claim and what is kept for them.
         """
-        job, closed = ask.job, self.view.fleet.closed
-        barred: Collection[str] = {*closed, *job.excluded, *(claimed or ())} if job.excluded or claimed else closed
-        outcome = feasible(self._rows_of(ask), ask, self.view, barred)
-        if not outcome.found:
-            return Found((), outcome.had_room)
+        job = ask.job
+        outcome = feasible(self._rows_of(ask), ask, self.view, self._barred(job, claimed or ()))
         found = outcome.found
-        if claimed is not None and (kept := self._guard(ask).barred):
+        if found and claimed is not None and (kept := self._guard(ask).barred):
             found = [scored for scored in found if scored.row.id not in kept]
+        best = self._best(found, ask) if found else []
+        return Found(
+            candidates=tuple([_candidate(scored) for scored in best]),
+            had_room=bool(best) if outcome.found else outcome.had_room,
+            why=self._why(ask, claimed) if job.is_explained else None,
+        )
+
+    def _barred(self, job: Job, claimed: Collection[OfferId]) -> Collection[str]:
+        """The offers that a job may not run on, whatever room they have."""
+        closed = self.view.fleet.closed
+        unwanted: list[OfferId] = []
+        if job.wishes.is_restrictive:
+            offers = self.view.fleet.offers.get(job.model, ())
+            unwanted = [offer.id for offer in offers if not is_wanted(offer, job)]
+        return {*closed, *job.excluded, *claimed, *unwanted} if job.excluded or claimed or unwanted else closed
+
+    def _best(self, found: list[Scored], ask: Ask) -> list[Scored]:
+        """The offers to try, best first, out of those that are feasible."""
+        job = ask.job
         pick = Pick(ask.tier, ask.price_pico, job.input_tokens, job.output_tokens)
+        if job.wishes.reorders:
+            return preferred(found, pick, job.wishes, self._policy)
+        home = self._affinity.lead(found, job, ask.now_us) if job.affinity else None
         best = self._rank(found, pick, self._rng, self._policy)
-        return Found(tuple([_candidate(scored) for scored in best]), had_room=bool(best))
+        if home is None or best[0] is home:
+            return best
+        return [home, *(scored for scored in best if scored is not home)][: self._policy.candidates_max]
+
+    def _why(self, ask: Ask, claimed: Collection[OfferId] | None) -> Why:
+        rows = {row.id: row for row in self._rows_of(ask)}
+        kept = dict.fromkeys(() if claimed is None else self._guard(ask).barred, "its room is kept for a better tier")
+        kept |= dict.fromkeys(claimed or (), "others who wait have a better right to it")
+        return explain(ask, Scene(self.view.fleet.offers.get(ask.job.model, ()), rows, self.view, kept))
+
+    def utilisation(self, ask: Ask) -> float:
+        """The part of the room for the job's tier that is taken, over all offers open to it; 1 when there are none."""
+        shares = self.view.fleet.shares
+        rows = self._open_rows(ask)
+        places = sum(room(row, shares) for row in rows)
+        return sum(min(room(row, shares), self.view.load(row.id).in_flight) for row in rows) / places if places else 1.0
 
     def later(self, ask: Ask, ahead: Mapping[OfferId, int]) -> Prospect | None:
         """Where the job may be expected to start in time if it waits; None when nowhere.
@@ -111,6 +154,7 @@ class Placer:
     def leased(self, job: Job, candidate: Candidate, loads: Mapping[OfferId, Load], now_us: int) -> Candidate:
         """Takes a lease in; the candidate with its predictions at the load that the lease found."""
         load = self.view.leased(job, candidate, loads, now_us)
+        self._affinity.note(job, candidate.offer.id, now_us)
         known = self._answer_tokens.get(job.model, float(job.output_tokens))
         self._answer_tokens[job.model] = known + _ANSWER_WEIGHT * (job.output_tokens - known)
         curve = candidate.offer.speed
@@ -125,7 +169,7 @@ class Placer:
 
     def _rows_of(self, ask: Ask) -> tuple[Row, ...]:
         job = ask.job
-        return self._rows.of(self.view.fleet, job.model, job.ladder.rungs[ask.index], job.needs).rows
+        return self._rows.of(self.view.fleet, job.model, job.ladder.rungs[ask.index], job.needs, ask.policy).rows
 
     def _open_rows(self, ask: Ask) -> list[Row]:
         fleet = self.view.fleet

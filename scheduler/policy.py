@@ -14,6 +14,10 @@ def _floors() -> Mapping[Tier, float]:
     return {Tier.STANDARD: 0.10, Tier.BULK: 0.05}
 
 
+def _attainment_floors() -> Mapping[Tier, float]:
+    return {Tier.PREMIUM: 0.95, Tier.STANDARD: 0.90}
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How the dispatcher decides; one per process, fixed at start.
@@ -39,6 +43,20 @@ class Policy:
         retry_us_min: the shortest wait that a refusal names.
         retry_us_max: the longest; SDKs ignore longer ones.
         recovery_us: what a refusal names when offers must first recover (closed, or slower than measured).
+        retry_share: the part of the requests that may be tried again after a failed attempt.
+        retry_burst: so many retries more, saved up; there at the start.
+        retry_spread_us: a first retry is delayed by up to so much at random, each further one by up to twice as much.
+        hedge_share: the part of the requests that may get a second attempt beside the first; 0 hedges none.
+        hedge_burst: so many hedges may be saved up.
+        hedge_load_max: no hedge while more than this part of the model's room is taken.
+        affinity_load_max: an offer that may have a prompt's prefix cached is gone back to only while at most this part
+            of its room is taken; 0 never goes back.
+        affinity_us: for how long it may.
+        affinity_max: prefixes remembered.
+        attainment_floors: the part of a tier's answers whose every token should be good.
+        margin_max: the largest margin that missing a floor leads to.
+        margin_step: how far one answer moves it.
+        scarcity_gain: by how much λ rises for lesser tiers while a better one misses its floor, at most.
 
     Raises:
         PolicyError: a knob is out of range.
@@ -64,16 +82,30 @@ class Policy:
     retry_us_min: int = 100_000
     retry_us_max: int = 120 * US_PER_S
     recovery_us: int = 5 * US_PER_S
+    retry_share: float = 0.10
+    retry_burst: float = 10.0
+    retry_spread_us: int = 10_000
+    hedge_share: float = 0.0
+    hedge_burst: float = 10.0
+    hedge_load_max: float = 0.70
+    affinity_load_max: float = 0.0
+    affinity_us: int = 300 * US_PER_S
+    affinity_max: int = 20_000
+    attainment_floors: Mapping[Tier, float] = field(default_factory=_attainment_floors)
+    margin_max: float = 0.25
+    margin_step: float = 0.01
+    scarcity_gain: float = 4.0
 
     def __post_init__(self) -> None:
         _within("margin", self.margin, 0.0, 0.5)
-        _within("tie_share", self.tie_share, 0.0, 1.0)
-        _within("explore_share", self.explore_share, 0.0, 1.0)
-        _within("bulk_share_max", self.bulk_share_max, 0.0, 1.0)
+        _within("margin_max", self.margin_max, 0.0, 0.5)
+        for name in _PARTS:
+            _within(name, getattr(self, name), 0.0, 1.0)
         for name in ("ttft_shape", "tpot_shape"):
             _within(name, getattr(self, name), 0.1, 100.0)
-        for tier, floor in self.floors.items():
-            _within(f"floors[{tier}]", floor, 0.0, 1.0)
+        for name in ("floors", "attainment_floors"):
+            for tier, floor in getattr(self, name).items():
+                _within(f"{name}[{tier}]", floor, 0.0, 1.0)
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise PolicyError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -81,7 +113,19 @@ class Policy:
             raise PolicyError(f"retry_us_min {self.retry_us_min} exceeds retry_us_max {self.retry_us_max}")
 
 
+_PARTS = (
+    "tie_share",
+    "explore_share",
+    "bulk_share_max",
+    "retry_share",
+    "hedge_share",
+    "hedge_load_max",
+    "affinity_load_max",
+    "margin_step",
+)
 _AT_LEAST_ONE = (
+    "affinity_max",
+    "affinity_us",
     "demand_half_life_us",
     "candidates_max",
     "queue_max",

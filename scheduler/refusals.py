@@ -17,6 +17,7 @@ from scheduler.policy import Policy
 
 _US_PER_MS = 1_000
 _RETRY_JITTER = 0.5
+_OFFERS_NAMED_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,13 @@ def refuse(ask: Ask, setting: Setting, rng: Random) -> Refuse:
     fitting = [each for each in setting.rows if filters.fits(each.offer, ask.context_tokens)]
     if not fitting:
         return Refuse(job, RefusalReason.CONTEXT_TOO_LONG, None, _too_long(setting.rows, ask))
-    open_rows = [each for each in fitting if filters.is_open(each.offer, fleet, job)]
+    wanted = [each for each in fitting if filters.is_wanted(each.offer, job)]
+    if not wanted:
+        return Refuse(job, RefusalReason.NO_OFFER, None, _unwanted(fitting, job))
+    open_rows = [each for each in wanted if filters.is_open(each.offer, fleet, job)]
     if not open_rows:
         retry_us = retry_after(ask.policy.recovery_us, ask.policy, rng)
-        return Refuse(job, RefusalReason.NO_CAPACITY, retry_us, _all_shut(fitting, job, retry_us))
+        return Refuse(job, RefusalReason.NO_CAPACITY, retry_us, _all_shut(wanted, job, retry_us))
     able = [each for each in open_rows if could_alone(each, ask)]
     if not able:
         return _out_of_reach(open_rows, ask, rng)
@@ -103,6 +107,31 @@ def _too_long(rows: Sequence[Row], ask: Ask) -> str:
         f"The prompt of about {job.input_tokens} tokens and an answer of up to {job.output_tokens_max} need a context "
         f"of {ask.context_tokens} tokens; the largest on offer for {job.model} is {largest}."
     )
+
+
+def _unwanted(rows: Sequence[Row], job: Job) -> str:
+    offers = [each.offer for each in rows[:_OFFERS_NAMED_MAX]]
+    reasons = sorted(
+        {
+            f"{offer.provider_id} ({job.wishes.why_not(offer.provider_id, offer.region, offer.precision)})"
+            for offer in offers
+        }
+    )
+    return (
+        f"None of the {len(rows)} offers of {job.model} that could serve this meets your preferences "
+        f"({job.wishes.words()}): {', '.join(reasons)}. Widen them."
+    )
+
+
+def no_second_try(job: Job, share: float) -> Refuse:
+    """Refuses to try a job again after a failed attempt, when so many others were that it would only add to trouble."""
+    explanation = f"Of all requests at most {share:.0%} may be tried again, and that many were. Send it again."
+    return Refuse(job, RefusalReason.NO_CAPACITY, 0, explanation)
+
+
+def no_fallbacks(job: Job) -> Refuse:
+    """Refuses to try a job elsewhere because its customer allowed no fallbacks."""
+    return Refuse(job, RefusalReason.NO_OFFER, None, "The request allows no fallbacks.")
 
 
 def _all_shut(rows: Sequence[Row], job: Job, retry_us: int) -> str:

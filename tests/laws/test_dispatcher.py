@@ -212,7 +212,7 @@ def test_the_true_length_of_an_answer_is_out_of_sight(fleet: Fleet, job: Job, se
     # dispatcher is given has a place for it
     assert {field.name for field in fields(Job)} == {
         *("id", "customer_id", "model", "tier", "ladder", "requested_at_us", "input_tokens", "output_tokens"),
-        *("output_tokens_max", "needs", "excluded", "downgrade_allowed"),
+        *("output_tokens_max", "needs", "excluded", "downgrade_allowed", "wishes", "affinity", "is_explained"),
     }
     lengths = list(range(10))
 
