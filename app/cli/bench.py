@@ -135,25 +135,37 @@ def _print(document: dict[str, Any]) -> None:
 
     console = Console()
     for load in dict.fromkeys(row["load"] for row in document["rows"]):
-        table = Table(title=f"load {load:g} × {document['capacity_rps']:.0f} requests/s · {document['seeds']} seeds")
-        for name in ("policy", "admission", "changed"):
-            table.add_column(name)
-        for name in ("goodput $ per fleet $", "premium kept", "standard kept", "bulk kept", "premium taken"):
+        table = Table(title=f"load {load:g} × {document['capacity_rps']:.0f} requests/s, {document['seeds']} seeds")
+        table.add_column("who", overflow="fold")
+        for name in ("goodput $ per fleet $", "premium kept, taken", "standard", "bulk"):
             table.add_column(name, justify="right")
         for row in document["rows"]:
             if row["load"] == load:
                 table.add_row(*_cells(row))
         console.print(table)
+    typer.echo("kept: accepted requests whose every token was good; taken: accepted of those offered")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    from app.simulation.contest import Variant
-
     half = row["goodput_usd_per_fleet_usd_half_ci95"]
     ratio = f"{row['goodput_usd_per_fleet_usd']:.3f}" + (f" ± {half:.3f}" if half is not None else "")
-    kept = [_percent(row["attainment"].get(tier)) for tier in ("premium", "standard", "bulk")]
-    changed = "" if row["variant"] == Variant.WHOLE else row["variant"].replace("_", " ")
-    return [row["policy"], row["admission"], changed, ratio, *kept, _percent(row["accepted_share"].get("premium"))]
+    shares = [
+        f"{_percent(row['attainment'].get(tier))}, {_percent(row['accepted_share'].get(tier))}"
+        for tier in ("premium", "standard", "bulk")
+    ]
+    return [_who(row), ratio, *shares]
+
+
+def _who(row: dict[str, Any]) -> str:
+    from app.simulation.contest import Admission, Variant
+    from app.simulation.routers import PolicyName
+
+    name = row["policy"].replace("_", " ")
+    if row["variant"] != Variant.WHOLE:
+        return f"{name}: {row['variant'].replace('_', ' ')}"
+    if row["policy"] == PolicyName.GOODPUT:
+        return name
+    return f"{name}, our admission" if row["admission"] == Admission.OURS else name
 
 
 def _percent(share: float | None) -> str:

@@ -138,3 +138,19 @@ def test_demand_for_what_is_not_sold_is_refused() -> None:
         next(arrivals(Workload(models={"other": 1.0}), book(), [MODEL], 1))
     with pytest.raises(WorkloadError, match="tiers of m"):
         next(arrivals(Workload(tiers={Tier.PREMIUM: 1.0}), book(Tier.BULK), [MODEL], 1))
+
+
+def test_bursts_move_arrivals_in_time_and_keep_their_mean() -> None:
+    """Weights 1 : 3 over spans of 10 s: a quarter of the arrivals falls into the first half of each cycle."""
+    busy = Workload(rps=100.0, bursts=(1.0, 3.0), burst_s=10.0)
+    at_s = [a.at_ns / 1e9 for a in islice(arrivals(busy, book(), [MODEL], 3), 40_000)]
+    first = sum(at % 20 < 10 for at in at_s)
+    assert first / len(at_s) == pytest.approx(0.25, abs=0.01)
+    assert len(at_s) / at_s[-1] == pytest.approx(100.0, rel=0.02)
+    assert at_s == sorted(at_s)
+
+
+@pytest.mark.parametrize("bursts", [(0.0, 1.0), (-1.0,), (float("inf"),)])
+def test_bursts_that_cannot_be_are_refused(bursts: tuple[float, ...]) -> None:
+    with pytest.raises(WorkloadError, match="bursts"):
+        Workload(bursts=bursts)
