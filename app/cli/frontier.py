@@ -1,6 +1,7 @@
 """``goodput frontier``: speed against yield over all that was measured, and what it reads at a speed."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.option_set import takes
+from app.cli.quality_options import ACCURACY_HELP
 
 if TYPE_CHECKING:
     from app.cli.pictures.curve import Curve
     from app.settings import Settings
-    from pricing.candidates import Candidates
+    from pricing.candidates import Candidates, Ceiling
     from pricing.hardware import HardwareCost
     from pricing.profiles import Profile
     from pricing.tiers import TierRules, Tiers
@@ -53,12 +55,17 @@ class FrontierOptions:
     spec_decoding: Annotated[
         list[str] | None, typer.Option(help="Only this speculation: none takes points known to have none; repeatable.")
     ] = None
+    deployment: Annotated[list[str] | None, typer.Option(help="Only this deployment id; repeatable.")] = None
     ownership: Annotated[str | None, typer.Option(help="hyperscaler, neocloud or rental.")] = None
     usd_per_hour: Annotated[list[str] | None, typer.Option(help="Your own cost, HARDWARE=USD; repeatable.")] = None
     at: Annotated[str | None, typer.Option(help="Speeds to read it at, tok/s/user: 72 or 72,86.")] = None
     axis: Annotated[AxisName, typer.Option(help="Yield per dollar, per megawatt or per accelerator.")] = AxisName.USD
     ttft_p99_max: Annotated[float | None, typer.Option(help="Ceiling on the p99 first token, s.")] = None
     speed_p99_min: Annotated[float, typer.Option(help="Least p99 speed, tok/s/user.")] = 0.0
+    hardware_cost: Annotated[list[Path] | None, typer.Option(help="Your own costs, a document; repeatable.")] = None
+    precision_floor: Annotated[str | None, typer.Option(help="Least precision, such as fp8.")] = None
+    accuracy: Annotated[Path | None, typer.Option(help=ACCURACY_HELP)] = None
+    accuracy_min: Annotated[list[str] | None, typer.Option(help="Least accuracy: 0.98, or BENCHMARK:0.70.")] = None
     profile: Annotated[list[Path] | None, typer.Option(help="A profile document to add; repeatable.")] = None
     plot: Annotated[Path | None, typer.Option(help="Draw it: FILE.png, FILE.svg or FILE.html.")] = None
     as_json: Annotated[
@@ -118,23 +125,35 @@ def _inputs(options: FrontierOptions) -> Inputs:
     settings = load_settings({"ownership": options.ownership})
     speeds = speeds_of(options.at)
     profiles = tuple(cleaned(inputs.known_profiles(options.profile or [])))
-    return Inputs(settings, profiles, inputs.known_costs(settings, options.usd_per_hour or []), speeds)
+    costs = inputs.known_costs(settings, options.usd_per_hour or [], options.hardware_cost or [])
+    return Inputs(settings, profiles, costs, speeds)
 
 
 def _drawn(options: FrontierOptions, given: Inputs, model: str) -> "Curve":
     from app.cli import pricing_inputs as inputs
     from app.cli.pictures.curve import Curve
-    from pricing.candidates import Axis, Ceiling, admitted, candidates
+    from pricing.candidates import Axis, admitted, candidates
     from pricing.frontier import frontier as drawn
     from pricing.profiles import LengthClass
 
     lengths = LengthClass(options.isl, options.osl)
     assumed = inputs.assumptions(given.settings, lengths, _selection(options))
     found = candidates(given.profiles, model, lengths, given.costs, assumed.selection, assumed.parameters_billion)
-    kept = admitted(found, Ceiling(options.ttft_p99_max, options.speed_p99_min), assumed.rules.factors)
+    kept = admitted(found, _ceiling(options), assumed.rules.factors)
     front = drawn(kept, Axis(options.axis.value))
     chosen = None if options.plot is None else _tiers(replace(found, points=kept), assumed.rules)
     return Curve(found, kept, front, chosen, tuple(front.at(speed) for speed in given.speeds))
+
+
+def _ceiling(options: FrontierOptions) -> "Ceiling":
+    from pricing.candidates import Ceiling
+
+    ttft, speed = options.ttft_p99_max, options.speed_p99_min
+    if ttft is not None and not (math.isfinite(ttft) and ttft > 0):
+        raise typer.BadParameter(f"{ttft} s is no ceiling; write seconds above 0", param_hint="--ttft-p99-max")
+    if not (math.isfinite(speed) and speed >= 0):
+        raise typer.BadParameter(f"{speed} is no speed; write tok/s/user, 0 or more", param_hint="--speed-p99-min")
+    return Ceiling(ttft, speed)
 
 
 def _tiers(kept: "Candidates", rules: "TierRules") -> "Tiers | None":
@@ -156,12 +175,15 @@ def _document(given: Inputs, curve: "Curve") -> dict[str, Any]:
 
 def _selection(options: FrontierOptions) -> Any:
     from app.cli import pricing_inputs as inputs
+    from app.cli.quality_options import one_floor
 
     chosen = inputs.selection(options.hardware or [], options.engine or [], options.precision or [])
     return replace(
         chosen,
         mode=None if options.mode is None else frozenset({options.mode.value}),
         spec_decoding=frozenset(options.spec_decoding or []) or None,
+        deployment_id=frozenset(options.deployment or []) or None,
+        floor=one_floor(options.precision_floor, options.accuracy, options.accuracy_min),
     )
 
 

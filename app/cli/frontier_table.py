@@ -3,18 +3,24 @@
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from app.cli.tables import numbers, show, table, wide, words
 from pricing.candidates import Candidate
 from pricing.explain import configuration_name
 from pricing.frontier import Frontier
+
+COLUMNS = (
+    *numbers("tok/s/user", "tok/s/GPU", "USD/M", "Mtok/s/MW", "load"),
+    *wide("run on"),
+    *words("measured"),
+)
 
 
 def print_frontier(front: Frontier, document: dict[str, Any]) -> None:
     """Prints the points of a frontier, bold inside the goldilocks zone, then each reading and the zone."""
     zone = document["goldilocks"]
-    Console().print(_table(front, document))
+    show(_table(front, document))
     for read in document["at"]:
         sure = read["attainable"]
         typer.echo(
@@ -31,16 +37,12 @@ def print_frontier(front: Frontier, document: dict[str, Any]) -> None:
 
 def _table(front: Frontier, document: dict[str, Any]) -> Table:
     title = f"{document['model']} · ISL/OSL {document['isl']}/{document['osl']} · {document['ownership']}"
-    table = Table(title=title)
-    for name in ("tok/s/user", "tok/s/GPU", "USD/M", "Mtok/s/MW", "load"):
-        table.add_column(name, justify="right")
-    for name in ("run on", "basis", "date"):
-        table.add_column(name)
+    found = table(title, COLUMNS)
     zone = document["goldilocks"]
     for candidate in front.points:
         is_in_zone = zone["low"] <= candidate.tok_s_user <= zone["high"]
-        table.add_row(*_row(candidate), style="bold" if is_in_zone else None)
-    return table
+        found.add_row(*_row(candidate), style="bold" if is_in_zone else None)
+    return found
 
 
 def _row(candidate: Candidate) -> list[str]:
@@ -52,6 +54,5 @@ def _row(candidate: Candidate) -> list[str]:
         "" if power is None else f"{power / 1e6:.3f}",
         str(point.concurrency),
         configuration_name(candidate.profile.configuration),
-        point.provenance.basis.value,
-        str(point.provenance.measured_on or ""),
+        str(point.provenance.measured_on or point.provenance.basis),
     ]

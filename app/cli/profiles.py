@@ -125,23 +125,30 @@ def _point(point: "OperatingPoint") -> dict[str, Any]:
         "load": point.concurrency,
         "TTFT s": f"{point.ttft_s_p50:.3f}",
         "TPOT ms": f"{point.tpot_s_p50 * 1_000:.2f}",
-        "tok/s": f"{point.interactivity_tok_s_user:.1f}",
-        "out tok/s": f"{point.output_tok_s:.0f}",
+        "tok/s/user": f"{point.interactivity_tok_s_user:.1f}",
+        "out tok/s": f"{point.output_tok_s:,.0f}",
         "date": str(point.provenance.measured_on or ""),
         "source": point.provenance.source,
     }
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+NUMBERS = frozenset({"points", "deployments", "load", "TTFT s", "TPOT ms", "tok/s/user", "out tok/s"})
+WIDE = frozenset({"deployment", "hardware", "source"})
 
-    table = Table()
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
+
+SAID_ONCE = ("model", "basis", "source")
+"""What all rows share stands above them instead of in each."""
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from app.cli.tables import Column, show, table
+
+    shared = {name: rows[0][name] for name in SAID_ONCE if name in rows[0] and len({row[name] for row in rows}) == 1}
+    title = " · ".join(str(value) for value in shared.values() if value)
+    found = table(title, [Column(name, name in NUMBERS, name in WIDE) for name in rows[0] if name not in shared])
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+        found.add_row(*("" if value is None else str(value) for name, value in row.items() if name not in shared))
+    show(found)
 
 
 register(app)

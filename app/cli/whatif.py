@@ -1,7 +1,7 @@
 """``goodput whatif``: what each lever saves at equal interactivity."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +10,7 @@ import typer
 from app.cli.option_set import takes
 
 if TYPE_CHECKING:
+    from app.cli.pictures.trial import Trial
     from pricing.candidates import Candidates
     from pricing.whatif import Lever
 
@@ -32,6 +33,9 @@ class WhatIfOptions:
         float | None, typer.Option(help="The price of power inside a direct $/hour.  [default: 0.08]")
     ] = None
     profile: Annotated[list[Path] | None, typer.Option(help="A profile document to add; repeatable.")] = None
+    hardware_cost: Annotated[list[Path] | None, typer.Option(help="Your own costs, a document; repeatable.")] = None
+    precision_floor: Annotated[str | None, typer.Option(help="Least precision, such as fp8.")] = None
+    plot: Annotated[Path | None, typer.Option(help="Draw it: FILE.png, FILE.svg or FILE.html.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
 
 
@@ -40,51 +44,74 @@ def whatif(options: WhatIfOptions) -> None:
     """Say what each lever saves at equal speed: FP4, disaggregation, engines, speculation, power, ownership."""
     from app.cli.failure import Failure
     from app.cli.frontier import USAGE_STATUS, speeds_of
+    from app.cli.pictures.target import refuse_target
     from app.cli.terminal import note
     from pricing.frontier import OutsideMeasuredRange
 
     speeds = speeds_of(options.at)
+    if options.plot is not None:
+        refuse_target(options.plot)
     try:
-        document = _worked_out(options, speeds)
+        trial = _tried(options, speeds)
+        if options.plot is not None:
+            _plot(options.plot, trial)
     except OutsideMeasuredRange as error:
         note(f"goodput: --at {error}")
         raise typer.Exit(USAGE_STATUS) from error
     except ValueError as error:
         raise Failure(str(error)) from error
+    document = _document(trial)
     if options.as_json:
         typer.echo(json.dumps(document))
     else:
-        _print(document)
+        _print(trial, document)
 
 
-def _worked_out(options: WhatIfOptions, speeds: tuple[float, ...]) -> dict[str, Any]:
+def _tried(options: WhatIfOptions, speeds: tuple[float, ...]) -> "Trial":
     from app.cli import pricing_inputs as inputs
     from app.cli.configuration import load_settings
+    from app.cli.pictures.trial import Trial
+    from app.cli.quality_options import one_floor
     from pricing.candidates import candidates
     from pricing.profiles import LengthClass, cleaned
     from pricing.shipped import parameters_billion
-    from pricing.whatif import effect_document, effects, levers, tornado
+    from pricing.whatif import effects, levers, tornado
 
     settings = load_settings({"ownership": options.ownership})
     found = candidates(
         cleaned(inputs.known_profiles(options.profile or [])),
         options.model,
         LengthClass(options.isl, options.osl),
-        inputs.known_costs(settings, options.usd_per_hour or []),
-        inputs.selection(options.hardware or [], [], []),
+        inputs.known_costs(settings, options.usd_per_hour or [], options.hardware_cost or []),
+        replace(inputs.selection(options.hardware or [], [], []), floor=one_floor(options.precision_floor, None, None)),
         parameters_billion(),
     )
     tried = (*levers(found.points), *_cost_levers(options, settings))
-    bars = tornado(effects(found.points, speeds or _tier_speeds(found), tried))
+    assumed = [lever.assumption for lever in tried if lever.assumption]
+    at = speeds or _tier_speeds(found)
+    return Trial(found, settings.ownership, tornado(effects(found.points, at, tried)), assumed)
+
+
+def _plot(path: Path, trial: "Trial") -> None:
+    from app.cli.pictures.picture import write_picture
+    from app.cli.pictures.tornado import tornado_picture
+    from pricing.shipped import source_titles
+
+    write_picture(tornado_picture(trial, source_titles()), path)
+
+
+def _document(trial: "Trial") -> dict[str, Any]:
+    from pricing.whatif import effect_document
+
     return {
-        "model": options.model,
-        "isl": options.isl,
-        "osl": options.osl,
-        "ownership": settings.ownership,
-        "assumptions": [lever.assumption for lever in tried if lever.assumption],
+        "model": trial.found.model,
+        "isl": trial.found.lengths.isl,
+        "osl": trial.found.lengths.osl,
+        "ownership": trial.ownership,
+        "assumptions": list(trial.assumptions),
         "tornado": [
             {"interactivity_tok_s_user": x, "levers": [effect_document(effect) for effect in rows]}
-            for x, rows in bars.items()
+            for x, rows in trial.effects.items()
         ],
     }
 
@@ -100,42 +127,40 @@ def _cost_levers(options: WhatIfOptions, settings: Any) -> "list[Lever]":
     from app.cli import pricing_inputs as inputs
     from pricing.whatif import POWER_USD_PER_KWH, ownership_lever, power_lever
 
-    overrides = options.usd_per_hour or []
+    own = (options.usd_per_hour or [], options.hardware_cost or [])
     found = [
-        ownership_lever(name, inputs.known_costs(settings.model_copy(update={"ownership": name}), overrides))
+        ownership_lever(name, inputs.known_costs(settings.model_copy(update={"ownership": name}), *own))
         for name in OWNERSHIPS
         if name != settings.ownership
     ]
     if options.power_usd_per_kwh is not None:
         included = POWER_USD_PER_KWH if options.included_usd_per_kwh is None else options.included_usd_per_kwh
-        found.append(power_lever(inputs.known_costs(settings, overrides), options.power_usd_per_kwh, included))
+        found.append(power_lever(inputs.known_costs(settings, *own), options.power_usd_per_kwh, included))
     return found
 
 
-def _print(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print(trial: "Trial", document: dict[str, Any]) -> None:
+    from app.cli.tables import numbers, show, table, wide, words
+    from pricing.explain import configuration_name
 
+    names = {each.deployment_id: configuration_name(each.profile.configuration) for each in trial.found.points}
     for group in document["tornado"]:
         x = group["interactivity_tok_s_user"]
-        table = Table(
-            title=f"{document['model']} · {document['isl']}/{document['osl']} · at {x:.0f} tok/s/user · USD/M"
-        )
-        for name in ("lever", "base", "without", "saved", "saved, interpolated", "run on"):
-            table.add_column(name, justify="left" if name in {"lever", "run on"} else "right")
+        title = f"{document['model']} · ISL/OSL {trial.found.lengths} · at {x:.0f} tok/s/user · USD per million tokens"
+        found = table(title, [*words("lever"), *numbers("base", "without", "saved", "on the curve"), *wide("run on")])
         for row in group["levers"]:
-            table.add_row(
+            found.add_row(
                 row["lever"],
                 f"{row['base_usd_per_mtok']['attainable']:.4f}",
                 _number(row["usd_per_mtok"]["attainable"], ".4f"),
                 _number(row["saved_share"]["attainable"], "+.1%"),
                 _number(row["saved_share"]["interpolated"], "+.1%"),
-                row["deployment"] or row["reason"],
+                names.get(row["deployment"] or "", row["reason"]),
             )
-        Console().print(table)
+        show(found)
     for assumption in document["assumptions"]:
         typer.echo(f"assumed: {assumption}")
 
 
 def _number(value: float | None, form: str) -> str:
-    return "none left" if value is None else format(value, form)
+    return "none" if value is None else format(value, form)

@@ -84,12 +84,23 @@ def test_a_speed_that_is_none_exits_with_2(speed: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "ceiling", ["--ttft-p99-max=nan", "--ttft-p99-max=0", "--speed-p99-min=-1", "--speed-p99-min=inf"]
+)
+def test_a_ceiling_that_bounds_nothing_exits_with_2(ceiling: str) -> None:
+    result = CliRunner().invoke(app, [*B200, ceiling])
+    assert result.exit_code == 2
+    assert "is no" in result.stderr
+
+
+@pytest.mark.parametrize(
     ("more", "name", "values"),
     [
         (("--mode", "agg"), "mode", {"agg"}),
         (("--mode", "disagg"), "mode", {"disagg"}),
         (("--spec-decoding", "none"), "spec_decoding", {"none"}),
         (("--engine", "trtllm", "--hardware", "gb200"), "hardware", {"gb200"}),
+        (("--precision-floor", "fp8"), "precision", {"fp8"}),
+        (("--deployment", "h200-sglang-fp8-agg-tp8ep1-unknown"), "deployment", {"h200-sglang-fp8-agg-tp8ep1-unknown"}),
     ],
 )
 def test_a_frontier_holds_what_it_is_filtered_to(more: tuple[str, ...], name: str, values: set[str]) -> None:
@@ -120,7 +131,8 @@ def test_a_person_gets_a_table_with_readings() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((*CHAT, "--hardware", "mi300x"), "can be costed"),
+        ((*CHAT, "--hardware", "mi300x"), "no measured profile of gpt-oss-120b on mi300x"),
+        ((*CHAT, "--deployment", "none"), "can be costed"),
         (("frontier", "--model", "none", "--isl", "1", "--osl", "1"), "no profile of 'none'"),
         (("frontier", "--model", "gpt-oss-120b", "--isl", "7", "--osl", "7"), "was not measured at ISL/OSL 7/7"),
         ((*CHAT, "--ownership", "gift"), "GOODPUT_OWNERSHIP"),
