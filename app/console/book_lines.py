@@ -1,68 +1,47 @@
-"""Published books as a table shows them: which is live, which is to come, which were, and what can be done; pure."""
+"""Published books as a table shows them: which is in force, which is to come, and what can be done with each; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from app.catalog.models import PriceBookRow
+from app.catalog.book_store import BookHead, BookState
 from app.console.panels import State
 
-LIVE, SCHEDULED, RETIRED, REPLACED = (
-    State("Live", "good"),
-    State("Scheduled", "warn", "comes into force at its moment unless it is withdrawn"),
-    State("Retired", "off", "was in force once; receipts under it stay recomputable"),
-    State("Replaced", "off", "another book took its moment; it was never in force, or only for an instant"),
-)
+STATES: Mapping[BookState, State] = {
+    BookState.LIVE: State("Live", "good"),
+    BookState.SCHEDULED: State("Scheduled", "warn", "comes into force at its moment unless it is withdrawn"),
+    BookState.PAST: State("Retired", "off", "was in force once; receipts under it stay recomputable"),
+    BookState.WITHDRAWN: State("Withdrawn", "off", "was taken back before its moment; it was never in force"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class BookLine:
-    """One published book.
+    """One published book."""
 
-    Attributes:
-        origin: how it came about; empty where that is not known.
-    """
+    head: BookHead
+    book_state: BookState
 
-    id: str
-    state: State
-    effective_at_us: int
-    published_by: str
-    reason: str
-    origin: str
+    @property
+    def id(self) -> str:
+        """The book's id."""
+        return self.head.id
+
+    @property
+    def state(self) -> State:
+        """Where it stands, in a word."""
+        return STATES[self.book_state]
 
     @property
     def can_withdraw(self) -> bool:
         """True while it is to come."""
-        return self.state is SCHEDULED
+        return self.book_state is BookState.SCHEDULED
 
     @property
     def can_roll_back(self) -> bool:
-        """True when its prices are no longer, or were never, in force."""
-        return self.state in {RETIRED, REPLACED}
+        """True when it was in force and no longer is."""
+        return self.book_state is BookState.PAST
 
 
-def book_line(row: PriceBookRow, live_id: str | None, now_us: int, replaced: frozenset[str]) -> BookLine:
-    """One row of the table.
-
-    Args:
-        row: the book.
-        live_id: the book in force.
-        now_us: µs since the epoch.
-        replaced: ids of books whose moment a later publication took.
-    """
-    if row.id == live_id:
-        state = LIVE
-    elif row.id in replaced:
-        state = REPLACED
-    else:
-        state = SCHEDULED if row.effective_at_us > now_us else RETIRED
-    return BookLine(row.id, state, row.effective_at_us, row.published_by, row.reason, str(getattr(row, "origin", "")))
-
-
-def replaced_books(rows: Sequence[PriceBookRow]) -> frozenset[str]:
-    """Of books that share a moment, all but the one published last: they never come into force."""
-    latest: dict[int, PriceBookRow] = {}
-    for row in rows:
-        other = latest.get(row.effective_at_us)
-        if other is None or row.sequence > other.sequence:
-            latest[row.effective_at_us] = row
-    return frozenset(row.id for row in rows if latest[row.effective_at_us].id != row.id)
+def book_lines(heads: Iterable[BookHead], live_id: str | None, now_us: int) -> tuple[BookLine, ...]:
+    """Every book with its state, in the order given."""
+    return tuple(BookLine(head, head.state(live_id, now_us)) for head in heads)

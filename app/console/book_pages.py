@@ -5,10 +5,12 @@ from typing import Any
 
 from litestar import Response, get
 
-from app.admin import repository
-from app.catalog.models import PriceBookRow
+from app.admin.pages import Page, page_of, read_id_cursor, read_number_cursor
+from app.catalog.book_store import book_head, books_page
+from app.catalog.draft import Cards
+from app.catalog.draft_store import drafts_page
 from app.clock import from_us
-from app.console.book_lines import BookLine, book_line, replaced_books
+from app.console.book_lines import book_lines
 from app.console.books import book_cards
 from app.console.calculator import Calculation, calculation, read_asked
 from app.console.guard import HttpRequest, Id
@@ -20,6 +22,8 @@ from pricing.pricebook import PriceBook
 HERE = "/console/prices"
 MODELS_PER_PAGE = 8
 BOOKS_PER_PAGE = 20
+DRAFTS_PER_PAGE = 10
+SCHEDULED_LOOKED_AT = 50
 FIND_CHARS_MAX = 200
 
 
@@ -40,23 +44,27 @@ async def price_book_page(request: HttpRequest, site: TheSite, book_id: Id) -> R
 
 
 async def _book_page(request: HttpRequest, site: Site, book: PriceBook | None, more: dict[str, Any]) -> Response[str]:
+    before = read_number_cursor(request.query_params.get("books", ""))
+    after_id = read_id_cursor(request.query_params.get("drafts", ""))
     async with site.desk.database.reading() as session:
-        published = await repository.price_books(session)
-    now_us = site.desk.now_us()
-    live = site.live_book()
-    lines = book_lines(published, live, now_us)
-    books = () if book is None else (("The most it costs", book),)
+        newest = await books_page(session, SCHEDULED_LOOKED_AT)
+        heads = await books_page(session, BOOKS_PER_PAGE + 1, before_sequence=before)
+        shown = None if book is None else await book_head(session, book.id)
+        drafts = await drafts_page(session, DRAFTS_PER_PAGE + 1, after_id=after_id)
+    live, now_us = site.live_book(), site.desk.now_us()
+    live_id = None if live is None else live.id
+    books = page_of(heads, BOOKS_PER_PAGE, lambda head: str(head.sequence))
     context = {
         "book": book,
-        "line": None if book is None else next((each for each in lines if each.id == book.id), None),
-        "live_id": None if live is None else live.id,
+        "line": None if shown is None else book_lines([shown], live_id, now_us)[0],
+        "live_id": live_id,
         "now": from_us(now_us),
         "can_derive": False,
-        "drafts": slice_of((), "", 1),
-        "scheduled": [each for each in lines if each.can_withdraw],
-        "books": slice_of(lines, request.query_params.get("books", ""), BOOKS_PER_PAGE),
+        "drafts": page_of(drafts, DRAFTS_PER_PAGE, lambda head: head.id),
+        "scheduled": [line for line in book_lines(newest, live_id, now_us) if line.can_withdraw],
+        "books": Page(book_lines(books.rows, live_id, now_us), books.next),
         **_models(request, book),
-        **calculator_context(request, books, {}),
+        **calculator_context(request, [] if book is None else [("The most it costs", book.id, book.cards)], {}),
         **more,
     }
     return site.page(request, "prices.html", HERE, context)
@@ -74,26 +82,20 @@ def _models(request: HttpRequest, book: PriceBook | None) -> dict[str, Any]:
     }
 
 
-def book_lines(published: Sequence[PriceBookRow], live: PriceBook | None, now_us: int) -> tuple[BookLine, ...]:
-    """Every published book with its state, newest first."""
-    replaced = replaced_books(published)
-    return tuple(book_line(row, None if live is None else live.id, now_us, replaced) for row in published)
-
-
 def calculator_context(
-    request: HttpRequest, books: Sequence[tuple[str, PriceBook]], hidden: dict[str, str]
+    request: HttpRequest, books: Sequence[tuple[str, str, Cards]], hidden: dict[str, str]
 ) -> dict[str, Any]:
     """What the price calculator shows: the ceiling under each of some books.
 
     Args:
         request: its query holds what was asked.
-        books: title and book.
-        hidden: what of the page's own query is to be kept.
+        books: title, id and cards.
+        hidden: what of the page's own query is to be kept; a model there is the calculator's default.
     """
-    names = tuple(sorted({name for _, book in books for name in book.models()}))
-    asked = read_asked(request.query_params, names)
+    names = tuple(sorted({model for _, _, cards in books for model, _ in cards}))
+    asked = read_asked({"calc_model": hidden.get("model", ""), **request.query_params}, names)
     results: list[tuple[str, str, Calculation | None]] = [
-        (title, book.id, calculation(book.cards, asked)) for title, book in books
+        (title, book_id, calculation(cards, asked)) for title, book_id, cards in books
     ]
     return {"asked": asked, "calculator_models": names, "results": results, "calculator_hidden": hidden}
 

@@ -1,10 +1,10 @@
 """The editor's grid: one model of a draft, tier beside tier, each field with what it was and what is wrong; pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from app.console.books import CLASS_WORDS, promise_words
+from app.catalog.draft import Cards, Draft, Remark
+from app.console.books import CLASS_WORDS
 from app.console.card_fields import FIELDS, FieldRefused, read_gap, read_rate, read_span, texts_of
 from app.console.shapes import change, rate, speed
 from pricing.money import Rate
@@ -12,7 +12,6 @@ from pricing.pricebook import RateCard
 from pricing.slo import Slo, Tier
 from pricing.usage import Rates, TokenClass
 
-Cards = Mapping[tuple[str, Tier], RateCard]
 LABELS: Mapping[str, str] = {
     **{name.value: word for name, word in CLASS_WORDS.items()},
     "ttft": "First token within",
@@ -70,18 +69,20 @@ class Column:
 
     tier: Tier
     is_known: bool
-    is_sold: bool
-    was_sold: bool
-    promise: str
-    promise_was: str
-    cells: tuple[Cell, ...]
-    cost: tuple[str, ...]
-    deployment_id: str
+    is_sold: bool = False
+    was_sold: bool = False
+    cells: tuple[Cell, ...] = ()
+    cost: tuple[str, ...] = ()
+    deployment_id: str = ""
 
-    @property
-    def has_trouble(self) -> bool:
-        """True when a field has a problem."""
-        return any(cell.problem for cell in self.cells)
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """One entry of the editor's list of models."""
+
+    name: str
+    is_changed: bool
+    is_blocked: bool
 
 
 def read_typed(fields: Mapping[str, str], tiers: Sequence[Tier]) -> tuple[tuple[TypedCard, ...], dict[str, str]]:
@@ -109,51 +110,67 @@ def _typed_card(tier: Tier, numbers: Mapping[str, int]) -> TypedCard:
     return TypedCard(tier, is_sold=True, rates=rates, slo=Slo(numbers["ttft"], numbers["tpot"]))
 
 
-def grid(
-    model: str, old: Cards, new: Cards, typed: Mapping[str, str] | None = None, refused: Mapping[str, str] | None = None
-) -> tuple[Column, ...]:
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A form that could not be taken: what was typed stands in the fields, and what is wrong with it beside them."""
+
+    fields: Mapping[str, str]
+    refused: Mapping[str, str]
+
+
+def grid(model: str, old: Cards, draft: Draft, typed: Typed | None = None) -> tuple[Column, ...]:
     """One model, best tier first.
 
     Args:
         model: its public name.
         old: the cards compared with.
-        new: the draft's.
-        typed: what was typed and could not be taken; it stands in the fields in place of the draft's.
-        refused: what is wrong with that, by field.
+        draft: as it is saved.
+        typed: what was typed in place of it and could not be taken.
     """
-    found = misfits(model, new) if typed is None else dict(refused or {})
-    warned = below_cost(model, new) if typed is None else {}
-    return tuple(_column(tier, old.get((model, tier)), new.get((model, tier)), typed, (found, warned)) for tier in Tier)
+    marks = _Marks(_beside(draft.problems, model), _beside(draft.warnings, model))
+    if typed is not None:
+        marks = _Marks(typed.refused, {})
+    return tuple(_column((model, tier), old, draft, typed, marks) for tier in Tier)
 
 
-def _column(
-    tier: Tier,
-    old: RateCard | None,
-    new: RateCard | None,
-    typed: Mapping[str, str] | None,
-    marks: tuple[Mapping[str, str], Mapping[str, str]],
-) -> Column:
-    known = new or old
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    problems: Mapping[str, str]
+    warnings: Mapping[str, str]
+
+
+def _beside(remarks: Iterable[Remark], model: str) -> dict[str, str]:
+    """What stands beside which field: a remark without its model and tier, which the column says already."""
+    found: dict[str, str] = {}
+    for remark in remarks:
+        if remark.model == model and remark.tier is not None and remark.field:
+            name = f"{remark.tier}.{remark.field}"
+            said = remark.message.removeprefix(f"{model} {remark.tier}: ")
+            found[name] = f"{found[name]}; {said}" if name in found else said
+    return found
+
+
+def _column(key: tuple[str, Tier], old: Cards, draft: Draft, typed: Typed | None, marks: _Marks) -> Column:
+    before, sold = old.get(key), draft.cards.get(key)
+    known = sold or draft.withheld.get(key) or before
+    tier = key[1]
     if known is None:
-        return Column(tier, False, False, False, "", "", (), (), "")
-    was = {} if old is None else texts_of(old.rung.rates, old.rung.slo)
+        return Column(tier, is_known=False)
+    was = {} if before is None else texts_of(before.rung.rates, before.rung.slo)
     now = texts_of(known.rung.rates, known.rung.slo)
-    values = now if typed is None else {name: typed.get(f"{tier}.{name}", now[name]) for name in FIELDS}
-    cells = tuple(_cell(f"{tier}.{name}", values[name], was.get(name, ""), marks) for name in FIELDS)
+    values = now if typed is None else {name: typed.fields.get(f"{tier}.{name}", now[name]) for name in FIELDS}
     return Column(
         tier=tier,
         is_known=True,
-        is_sold=new is not None if typed is None else typed.get(f"{tier}.sold") == "yes",
-        was_sold=old is not None,
-        promise=" ".join(promise_words(known.rung.slo)),
-        promise_was="" if old is None else " ".join(promise_words(old.rung.slo)),
-        cells=cells,
+        is_sold=sold is not None if typed is None else typed.fields.get(f"{tier}.sold") == "yes",
+        was_sold=before is not None,
+        cells=tuple(_cell(f"{tier}.{name}", values[name], was.get(name, ""), marks) for name in FIELDS),
         cost=tuple(rate(cost) for cost in known.cost.by_class().values()),
         deployment_id=known.deployment_id,
     )
 
 
-def _cell(name: str, value: str, was: str, marks: tuple[Mapping[str, str], Mapping[str, str]]) -> Cell:
+def _cell(name: str, value: str, was: str, marks: _Marks) -> Cell:
     field = name.rpartition(".")[2]
     before, after = number_of(field, was), number_of(field, value)
     return Cell(
@@ -164,8 +181,8 @@ def _cell(name: str, value: str, was: str, marks: tuple[Mapping[str, str], Mappi
         old="" if before is None else str(before),
         change="" if before is None or after is None else change(before, after),
         note=f"{speed(after)} tok/s/user" if field == "tpot" and after else "",
-        problem=marks[0].get(name, ""),
-        warning=marks[1].get(name, ""),
+        problem=marks.problems.get(name, ""),
+        warning=marks.warnings.get(name, ""),
     )
 
 
@@ -178,44 +195,16 @@ def number_of(field: str, text: str) -> int | None:
         return None
 
 
-def misfits(model: str, cards: Cards) -> dict[str, str]:
-    """Why a model cannot be published as it is, beside the lesser tier's field of each pair that does not fall."""
-    found: dict[str, str] = {}
-    sold = [cards[model, tier] for tier in Tier if (model, tier) in cards]
-    for better, lesser in pairwise(sold):
-        found.update(_rates_that_do_not_fall(better, lesser))
-        found.update(_promises_that_rise(better, lesser))
-    return found
+def listed_models(old: Cards, draft: Draft) -> tuple[ListedModel, ...]:
+    """Every model of draft and book, by name, and whether the draft changes it."""
+    names = sorted({model for model, _ in (*old, *draft.cards, *draft.withheld)})
+    blocked = {remark.model for remark in draft.problems}
+    return tuple(ListedModel(name, _is_changed(name, old, draft.cards), name in blocked) for name in names)
 
 
-def _rates_that_do_not_fall(better: RateCard, lesser: RateCard) -> dict[str, str]:
-    cheap = lesser.rung.rates.by_class()
-    return {
-        f"{lesser.rung.tier}.{name}": f"must be below {better.rung.tier}'s {rate(dear)}"
-        for name, dear in better.rung.rates.by_class().items()
-        if cheap[name] > dear or cheap[name] == dear > 0
-    }
+def _is_changed(model: str, old: Cards, new: Cards) -> bool:
+    return any(_offer(old.get((model, tier))) != _offer(new.get((model, tier))) for tier in Tier)
 
 
-def _promises_that_rise(better: RateCard, lesser: RateCard) -> dict[str, str]:
-    fast, slow = better.rung.slo, lesser.rung.slo
-    found: dict[str, str] = {}
-    if slow.ttft_us < fast.ttft_us:
-        found[f"{lesser.rung.tier}.ttft"] = f"promises more than {better.rung.tier} does"
-    if 0 < slow.tpot_us < fast.tpot_us:
-        found[f"{lesser.rung.tier}.tpot"] = f"promises more than {better.rung.tier} does"
-    return found
-
-
-def below_cost(model: str, cards: Cards) -> dict[str, str]:
-    """Rates that do not earn what the token costs us, by field."""
-    found: dict[str, str] = {}
-    for tier in Tier:
-        card = cards.get((model, tier))
-        if card is None:
-            continue
-        costs = card.cost.by_class()
-        for name, charged in card.rung.rates.by_class().items():
-            if charged < costs[name]:
-                found[f"{tier}.{name}"] = f"below our cost of {rate(costs[name])}"
-    return found
+def _offer(card: RateCard | None) -> tuple[object, ...] | None:
+    return None if card is None else (card.rung, card.deployment_id, card.cost)

@@ -10,7 +10,16 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
 from app.admin.desk import Desk
-from app.console import book_pages, frontier_pages, money_pages, operate_pages
+from app.console import (
+    book_action_pages,
+    book_pages,
+    draft_pages,
+    frontier_pages,
+    money_pages,
+    operate_pages,
+    promise_pages,
+    review_pages,
+)
 from app.console.assets import PREFIX, AssetsMissing, load_assets
 from app.console.forms import read_form
 from app.console.guard import (
@@ -149,7 +158,17 @@ def router(site: Site) -> Router:
         get_logger("console").error("page.failed", path=request.url.path, exc_info=error)
         return _refused(request, site, _broken())
 
-    pages = [*operate_pages.HANDLERS, *frontier_pages.HANDLERS, *book_pages.HANDLERS, *money_pages.HANDLERS]
+    rooms = (
+        operate_pages,
+        frontier_pages,
+        promise_pages,
+        book_pages,
+        book_action_pages,
+        draft_pages,
+        review_pages,
+        money_pages,
+    )
+    pages = [handler for room in rooms for handler in room.HANDLERS]
     return Router(
         HOME,
         route_handlers=[login_page, sign_in, sign_out, choose_theme, asset, *pages],

@@ -67,6 +67,15 @@ DONE: Mapping[str, str] = {
     "revoked": "Key revoked: it stops working everywhere within seconds.",
     "credit": "Credit granted.",
     "frozen": "Frozen: running requests finish, new ones are refused.",
+    "draft": "Draft made: what is sold changes when it is published.",
+    "saved": "Saved in this draft.",
+    "rebased": "Compared with another book from now on; the draft's edits are kept.",
+    "discarded": "Draft discarded; what is sold stays as it is.",
+    "published": "Published: quotes and new requests are priced under it within a second.",
+    "scheduled": "Scheduled: it comes into force at its moment, unless it is withdrawn before.",
+    "withdrawn": "Withdrawn: it will not come into force.",
+    "rolled_back": "Rolled back: the older prices and promises are in force again, as a new book.",
+    "derived": "Derived from the latest measurements and costs; review it, then publish.",
     "unfrozen": "Unfrozen: new requests are accepted again.",
 }
 _NEXT_THEME = {"system": "light", "light": "dark", "dark": "system"}

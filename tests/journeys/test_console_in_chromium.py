@@ -1,35 +1,27 @@
 """The console in a real browser: it works, it keeps to itself, everyone can use it, and it looks right at any width."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx  # what the test client of handlers is made of, too
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.app.console.seeded_market import EMAIL, HOSTILE, PASSWORD
+from tests.journeys import browser
+from tests.journeys.browser import Watched, shoot
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 ROOT = Path(__file__).parents[2]
-AXE = ROOT / "node_modules/axe-core/axe.min.js"
 PAGES = ("", "/providers", "/requests", "/frontier", "/prices", "/customers", "/ledger", "/audit")
 START_S_MAX = 60.0
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+chromium = browser.chromium
 
 
 @dataclass(frozen=True)
@@ -71,63 +63,6 @@ def _wait_until_up(url: str, folder: Path) -> None:
     pytest.fail(f"the console did not answer: {(folder / 'log').read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert executable, "no Chromium: run `make browser`, or set CHROMIUM=/path/to/chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Watched:
-    """A page, and everything about it that should not be."""
-
-    page: Page
-    url: str
-    complaints: list[str] = field(default_factory=list[str])
-
-    def __post_init__(self) -> None:
-        self.page.on("console", lambda message: self._said(message.type, message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        self.page.on("request", lambda request: self._asked(request.url))
-        self.page.on("response", lambda answer: self._answered(answer.status, answer.url))
-
-    def _said(self, kind: str, text: str) -> None:
-        if kind in {"error", "warning"}:
-            self.complaints.append(f"{kind}: {text}")
-
-    def _asked(self, url: str) -> None:
-        if not url.startswith((self.url, "data:")):
-            self.complaints.append(f"external: {url}")
-
-    def _answered(self, status: int, url: str) -> None:
-        if status >= 400:
-            self.complaints.append(f"{status}: {url}")
-
-    def open(self, path: str) -> Page:
-        self.page.goto(f"{self.url}/console{path}")
-        if self.page.locator("[data-chart]").count():
-            self.page.wait_for_selector("body[data-chart=ready]", timeout=15_000)
-        return self.page
-
-    def sign_in(self) -> Page:
-        self.open("/login")
-        self.page.get_by_label("Email").fill(EMAIL)
-        self.page.get_by_label("Password").fill(PASSWORD)
-        self.page.get_by_role("button", name="Sign in").click()
-        expect(self.page.get_by_role("heading", level=1)).to_have_text("Overview")
-        return self.page
-
-    def faults(self) -> list[str]:
-        """What axe finds wrong with the page for people who use it otherwise than with eyes and mouse."""
-        self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("axe.run().then(run => run.violations)")
-        return [f"{each['id']}: {[node['html'][:160] for node in each['nodes']][:3]}" for each in found]
-
-
 @pytest.fixture
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
@@ -138,13 +73,6 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def watched(context: BrowserContext, served: Served) -> Watched:
     return Watched(context.new_page(), served.url)
-
-
-def shoot(page: Page, name: str, folder: Path) -> None:
-    """Keeps a picture where a person can look at it."""
-    target = Path(os.environ.get("CONSOLE_SCREENSHOTS", folder))
-    target.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=target / f"{name}.png", full_page=True)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -163,6 +163,12 @@
         const data = JSON.parse(document.getElementById(element.dataset.source).dataset.series);
         const id = at.data.id || (at.data.value || at.data)[2];
         pin.textContent = data.words[id] || "";
+        const use = document.getElementById("use-point");
+        if (!use || !data.words[id]) return;
+        const address = new URL(use.href);
+        address.searchParams.set("point", id);
+        use.href = address.href;
+        use.hidden = false;
       });
     });
   }

@@ -10,11 +10,11 @@
     const field = name.slice(name.indexOf(".") + 1), typed = text.trim();
     if (field === "ttft" || field === "tpot") {
       const span = SPAN.exec(typed);
-      if (span) return Number(span[1]) * US[span[2]];
+      if (span) return Math.round(Number(span[1]) * US[span[2]]);
       return field === "tpot" && typed.toLowerCase() === "window" ? 0 : null;
     }
     const rate = RATE.exec(typed);
-    return rate ? Number(rate[1]) * 1e6 : null;
+    return rate ? Math.round(Number(rate[1]) * 1e6) : null;
   }
 
   function change(old, now) {

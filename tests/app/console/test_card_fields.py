@@ -1,10 +1,12 @@
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.catalog.draft import Draft, DraftState, Origin
+from app.catalog.draft_remarks import problems, warnings
 from app.console.card_changes import card_changes
 from app.console.card_fields import (
     SPAN_US_MAX,
@@ -16,13 +18,14 @@ from app.console.card_fields import (
     span_text,
     texts_of,
 )
-from app.console.draft_grid import below_cost, grid, misfits, read_typed
+from app.console.draft_grid import Typed, grid, listed_models, read_typed
 from pricing.money import Rate, format_usd_per_mtok
-from pricing.pricebook import PriceBookError, RateCard, price_book
+from pricing.pricebook import RateCard
 from pricing.slo import Rung, Slo, Tier
 from pricing.usage import Rates
 
 MODEL = "acme/model"
+Cards = Mapping[tuple[str, Tier], RateCard]
 RATES = st.integers(0, 999_999_999_999)
 SPANS = st.integers(1, SPAN_US_MAX)
 SLOS = {Tier.PREMIUM: Slo(500_000, 10_000), Tier.STANDARD: Slo(2_000_000, 40_000), Tier.BULK: Slo(900_000_000, 0)}
@@ -92,39 +95,45 @@ def test_a_span_is_read_in_its_own_unit(text: str, us: int) -> None:
     assert read_span(text) == us
 
 
-LEVELS = st.integers(0, 3)
-CARD_RATES = st.tuples(LEVELS, LEVELS, LEVELS, LEVELS)
-SLO = st.builds(Slo, st.integers(1, 3), st.integers(0, 3))
+def draft_of(new: Cards, old: Cards, withheld: Cards | None = None) -> Draft:
+    return Draft(
+        id="draft-1",
+        base_book_id="pb-1",
+        title="a draft",
+        origin=Origin.OPERATOR,
+        state=DraftState.OPEN,
+        version=1,
+        created_by="ops@example.com",
+        created_at_us=0,
+        updated_at_us=0,
+        published_book_id=None,
+        cards=new,
+        withheld=withheld or {},
+        problems=problems(new),
+        warnings=warnings(new, old),
+    )
 
 
-@given(st.dictionaries(st.sampled_from(list(Tier)), st.tuples(CARD_RATES, SLO), min_size=1))
-def test_a_field_is_marked_exactly_when_the_book_would_be_refused(
-    wanted: dict[Tier, tuple[tuple[int, int, int, int], Slo]],
-) -> None:
-    cards = cards_of(*(card(tier, *parts) for tier, parts in wanted.items()))
-    try:
-        price_book(datetime(2026, 1, 1, tzinfo=UTC), cards.values())
-        is_refused = False
-    except PriceBookError:
-        is_refused = True
-    assert bool(misfits(MODEL, cards)) == is_refused
+def test_a_mark_stands_beside_the_lesser_tiers_field_and_names_the_better_ones_rate() -> None:
+    old = cards_of(card(Tier.PREMIUM, (200, 20, 200, 800)), card(Tier.BULK, (100, 10, 100, 400)))
+    new = cards_of(card(Tier.PREMIUM, (200, 20, 200, 800)), card(Tier.BULK, (100, 20, 100, 400), cost=30))
+    premium, _, bulk = grid(MODEL, old, draft_of(new, old))
+    assert [cell.problem for cell in premium.cells] == [""] * 6
+    assert [cell.name for cell in bulk.cells if cell.problem] == ["bulk.cached"]
+    assert bulk.cells[1].problem == (
+        "the cached rate of 0.00002 USD per million tokens must be below premium's 0.00002 USD per million tokens"
+    )
+    assert bulk.cells[1].warning.startswith("the cached rate of 0.00002 USD per million tokens is below our cost")
+    [listed] = listed_models(old, draft_of(new, old))
+    assert (listed.is_changed, listed.is_blocked) == (True, True)
 
 
-def test_a_mark_stands_at_the_lesser_tier_and_names_the_better_ones_rate() -> None:
-    cards = cards_of(card(Tier.PREMIUM, (200, 20, 200, 800)), card(Tier.BULK, (100, 20, 100, 400)))
-    assert misfits(MODEL, cards) == {"bulk.cached": "must be below premium's $0.00002"}
-    slow = cards_of(card(Tier.PREMIUM, (4, 4, 4, 4)), card(Tier.STANDARD, (3, 3, 3, 3), Slo(400_000, 9_000)))
-    assert misfits(MODEL, slow) == {
-        "standard.ttft": "promises more than premium does",
-        "standard.tpot": "promises more than premium does",
-    }
-
-
-def test_a_rate_at_cost_is_no_loss_and_one_below_it_is() -> None:
-    at_cost = cards_of(card(Tier.STANDARD, (100, 100, 100, 100), cost=100))
-    assert below_cost(MODEL, at_cost) == {}
-    below = cards_of(card(Tier.STANDARD, (100, 99, 100, 100), cost=100))
-    assert below_cost(MODEL, below) == {"standard.cached": "below our cost of $0.0001"}
+def test_a_tier_taken_off_sale_keeps_its_fields_so_that_it_can_be_put_back() -> None:
+    old = cards_of(card(Tier.STANDARD, (9, 9, 9, 9)), card(Tier.BULK, (1, 1, 1, 1)))
+    kept = {(MODEL, Tier.BULK): card(Tier.BULK, (2, 2, 2, 2))}
+    _, standard, bulk = grid(MODEL, old, draft_of(cards_of(card(Tier.STANDARD, (9, 9, 9, 9))), old, kept))
+    assert (standard.is_sold, bulk.is_sold, bulk.was_sold) == (True, False, True)
+    assert (bulk.cells[0].value, bulk.cells[0].was) == ("0.000002", "0.000001")
 
 
 TYPED = {
@@ -140,8 +149,8 @@ TYPED = {
 
 
 def test_a_form_becomes_cards_and_a_tier_that_is_not_sold_is_not_read() -> None:
-    cards, problems = read_typed(TYPED, list(Tier))
-    assert problems == {}
+    cards, refused = read_typed(TYPED, list(Tier))
+    assert refused == {}
     premium, standard, bulk = cards
     assert (premium.is_sold, bulk.is_sold) == (False, False)
     assert standard.rates == Rates(Rate(500_000), Rate(50_000), Rate(500_000), Rate(2_000_000))
@@ -149,16 +158,16 @@ def test_a_form_becomes_cards_and_a_tier_that_is_not_sold_is_not_read() -> None:
 
 
 def test_each_field_that_cannot_be_read_has_its_own_message_and_its_tier_is_not_taken() -> None:
-    cards, problems = read_typed({**TYPED, "standard.output": "2,0", "standard.tpot": ""}, [Tier.STANDARD])
+    cards, refused = read_typed({**TYPED, "standard.output": "2,0", "standard.tpot": ""}, [Tier.STANDARD])
     assert cards == ()
-    assert sorted(problems) == ["standard.output", "standard.tpot"]
-    assert "'2,0' is no rate" in problems["standard.output"]
+    assert sorted(refused) == ["standard.output", "standard.tpot"]
+    assert "'2,0' is no rate" in refused["standard.output"]
 
 
 def test_the_grid_shows_what_was_and_how_far_it_moves() -> None:
     old = cards_of(card(Tier.STANDARD, (500_000, 50_000, 500_000, 2_000_000), Slo(2_000_000, 40_000)))
     new = cards_of(card(Tier.STANDARD, (525_000, 50_000, 500_000, 1_000_000), Slo(1_500_000, 25_000)))
-    premium, standard, _ = grid(MODEL, old, new)
+    premium, standard, _ = grid(MODEL, old, draft_of(new, old))
     assert not premium.is_known
     shown = {cell.name: (cell.was, cell.value, cell.change) for cell in standard.cells}
     assert shown["standard.input"] == ("0.50", "0.525", "+5.0 %")
@@ -172,8 +181,8 @@ def test_the_grid_shows_what_was_and_how_far_it_moves() -> None:
 def test_a_form_that_was_refused_keeps_what_was_typed() -> None:
     old = cards_of(card(Tier.STANDARD, (1, 1, 1, 1)))
     typed = {**TYPED, "standard.output": "2,0"}
-    _, problems = read_typed(typed, [Tier.STANDARD])
-    _, standard, _ = grid(MODEL, old, old, typed, problems)
+    _, refused = read_typed(typed, [Tier.STANDARD])
+    _, standard, _ = grid(MODEL, old, draft_of(old, old), Typed(typed, refused))
     output = standard.cells[3]
     assert (output.value, output.change) == ("2,0", "")
     assert output.problem.startswith("'2,0' is no rate")
@@ -203,8 +212,8 @@ def test_equal_books_differ_in_nothing_and_a_promise_alone_is_a_change() -> None
 def test_every_card_reads_back_through_the_editors_fields(us: int, rate: int) -> None:
     slo, rates = Slo(us, us), Rates(*(Rate(rate),) * 4)
     typed = {f"bulk.{name}": text for name, text in texts_of(rates, slo).items()}
-    cards, problems = read_typed({**typed, "bulk.sold": "yes"}, [Tier.BULK])
-    assert problems == {}
+    cards, refused = read_typed({**typed, "bulk.sold": "yes"}, [Tier.BULK])
+    assert refused == {}
     assert (cards[0].rates, cards[0].slo) == (rates, slo)
 
 
@@ -212,6 +221,6 @@ def test_all_tiers_have_a_column_each() -> None:
     for tiers in product([True, False], repeat=3):
         sold = [tier for tier, is_sold in zip(Tier, tiers, strict=True) if is_sold]
         cards = cards_of(*(card(tier, (3 - tier.rank,) * 4) for tier in sold))
-        columns = grid(MODEL, cards, cards)
+        columns = grid(MODEL, cards, draft_of(cards, cards))
         assert [column.tier for column in columns] == list(Tier)
         assert [column.tier for column in columns if column.is_sold] == sold

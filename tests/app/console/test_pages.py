@@ -230,7 +230,7 @@ async def test_a_mistake_of_ours_is_a_page_that_tells_nothing_of_its_insides(
         raise RuntimeError("the inside of the house")
 
     await market.sign_in()
-    monkeypatch.setattr("app.admin.repository.price_books", broken)
+    monkeypatch.setattr("app.console.book_pages.books_page", broken)
     answer = await market.client.get("/console/prices")
     assert answer.status_code == 500
     assert "Something went wrong on our side" in answer.text
