@@ -1,11 +1,12 @@
-from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
+from app.fleet.leases import Denied, Leased
 from app.simulation.conditions import Conditions
 from app.simulation.engine import Run, Simulator
+from app.simulation.plant import Plant
 from app.simulation.routers import (
     NeverRefuses,
     PlainRouter,
@@ -19,9 +20,10 @@ from app.simulation.routers import (
 )
 from pricing.slo import Rung, Slo, Tier
 from scheduler.columns import row
-from scheduler.fleet import NEUTRAL, OfferId
+from scheduler.fleet import NEUTRAL, UNBOUNDED, OfferId
+from scheduler.jobs import Job, JobId
 from scheduler.pickers import Pick, Scored
-from scheduler.placement import RefusalReason
+from scheduler.placement import Admit, Candidate, RefusalReason
 from scheduler.policy import DEFAULT_POLICY
 from tests.app.simulation.small_market import market, offer, rates, steps, supply, workload
 
@@ -128,17 +130,19 @@ def test_stale_loads_hide_the_places_that_came_free() -> None:
     assert stale.attained < 0.8 * fresh.attained
 
 
-def test_without_do_no_harm_a_lesser_tier_slows_a_better_one() -> None:
-    """The engine takes 5 ms more a step for each request beyond one: premium tolerates one neighbour, standard four."""
-    slower = {"base_ps": ((1, 10_000_000_000), (8, 45_000_000_000))}
-    place = market(supply(replace(steps(), **slower, max_seqs=8), speed=offer().speed, concurrency_max=8))
-    curve = replace(offer().speed, concurrency=(1, 8), tpot_us=(10_000.0, 45_000.0))
-    place = market(replace(place.supplies[0], offer=replace(place.supplies[0].offer, speed=curve)))
-    mix = {Tier.PREMIUM: 0.3, Tier.STANDARD: 0.7}
+def test_only_without_do_no_harm_is_a_second_request_put_beside_one_that_tolerates_none() -> None:
+    place = market()
+    only = place.supplies[0].offer
+    ladder = place.book.ladder("m", Tier.STANDARD)
+    assert ladder is not None
 
-    def kept(conditions: Conditions) -> float:
-        simulator = Simulator(place, workload(rps=12.0, tiers=mix), 1, None, conditions)
-        sales = simulator.run(300 * SECOND_NS, demand_ns=60 * SECOND_NS).tally.by_tier[Tier.PREMIUM]
-        return sales.attained / sales.finished
+    def admit(name: str, in_flight_max: int) -> Admit:
+        job = Job(JobId(name), "c", "m", Tier.STANDARD, ladder, 0, 10, 10, 10)
+        return Admit(job, Tier.STANDARD, (Candidate(only, in_flight_max, 1.0, 1.0, 0.0),))
 
-    assert kept(Conditions()) > 0.95 > kept(Conditions(does_harm=True))
+    careful, careless = Plant(place), Plant(place, Conditions(does_harm=True))
+    for plant in (careful, careless):
+        assert isinstance(plant.lease(admit("a", 1), 0), Leased)
+    assert isinstance(careful.lease(admit("b", 4), 0), Denied)
+    assert isinstance(careless.lease(admit("b", 4), 0), Leased)
+    assert careless.see(0).load(only.id).in_flight_tolerated == UNBOUNDED
