@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pricing.derive import Derivation
+    from pricing.money import Rate
     from pricing.pricebook import PriceBook
 
 app = typer.Typer(help="Prices: show the live book, derive from profiles and costs.", no_args_is_help=True)
@@ -69,6 +70,7 @@ class DeriveOptions:
     precision_floor: Annotated[list[str] | None, typer.Option(help=FLOOR_HELP)] = None
     accuracy: Annotated[Path | None, typer.Option(help=ACCURACY_HELP)] = None
     accuracy_min: Annotated[list[str] | None, typer.Option(help=MINIMUM_HELP)] = None
+    plot: Annotated[Path | None, typer.Option(help="Draw what prices are made of: FILE.png, .svg or .html.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
 
 
@@ -79,10 +81,13 @@ def derive(options: DeriveOptions) -> None:
     from app.cli import pricing_inputs as inputs
     from app.cli.configuration import load_settings
     from app.cli.failure import Failure
+    from app.cli.pictures.target import refuse_target
     from app.cli.quality_options import tier_floors
     from pricing.derivation_document import derivation_document
     from pricing.derive import derive as derive_prices
 
+    if options.plot is not None:
+        refuse_target(options.plot)
     settings = load_settings({name: getattr(options, name) for name in ("ownership", "utilisation", "margin")})
     profiles = inputs.known_profiles(options.profile or [])
     chosen = inputs.selection(options.hardware or [], options.engine or [], options.precision or [])
@@ -93,61 +98,84 @@ def derive(options: DeriveOptions) -> None:
         found = derive_prices(options.model, profiles, costs, given)
     except ValueError as error:
         raise Failure(str(error)) from error
+    if options.plot is not None:
+        _plot(options.plot, found, settings.ownership)
     if options.as_json:
         typer.echo(json.dumps({"ownership": settings.ownership, **derivation_document(found)}))
         return
     _print(_derivation_table(found))
+    _print(_rates_table(found))
     for line in _remarks(found):
         typer.echo(line)
 
 
-def _print(table: "Table") -> None:
-    from rich.console import Console
+def _plot(path: Path, found: "Derivation", ownership: str) -> None:
+    from app.cli.pictures.cost_stack import cost_stack_picture
+    from app.cli.pictures.picture import write_picture
+    from pricing.shipped import source_titles
 
-    Console().print(table)
+    write_picture(cost_stack_picture(found, ownership, source_titles()), path)
+
+
+def _print(table: "Table") -> None:
+    from app.cli.tables import show
+
+    show(table)
 
 
 def _book_table(book: "PriceBook", model: str | None) -> "Table":
-    from rich.table import Table
-
+    from app.cli.tables import numbers, table, wide, words
     from pricing.explain import promise_in_short
-    from pricing.money import format_usd_per_mtok
 
-    table = Table(title=f"{book.id} · in force since {book.effective_at:%Y-%m-%d %H:%M} UTC · USD per million tokens")
-    for name in ("model", "tier", "promise"):
-        table.add_column(name)
-    for name in ("input", "cached", "cache write", "output"):
-        table.add_column(name, justify="right")
+    title = f"{book.id} · in force since {book.effective_at:%Y-%m-%d %H:%M} UTC · USD per million tokens"
+    classes = numbers("input", "cached", "cache write", "output")
+    found = table(title, [*words("model", "tier"), *wide("promise"), *classes])
     for card in book.cards.values():
         if model in {None, card.model}:
-            rates = [format_usd_per_mtok(rate) for rate in card.rung.rates.by_class().values()]
-            table.add_row(card.model, card.rung.tier.value, promise_in_short(card.rung.slo), *rates)
-    return table
+            rates = [_aligned(rate) for rate in card.rung.rates.by_class().values()]
+            found.add_row(card.model, card.rung.tier.value, promise_in_short(card.rung.slo), *rates)
+    return found
 
 
-def _derivation_table(found: "Derivation") -> "Table":
-    from rich.table import Table
-
+def _derivation_table(derived: "Derivation") -> "Table":
+    from app.cli.tables import numbers, table, wide, words
     from pricing.explain import configuration_name, promise_in_short
+
+    title = f"{derived.model} · ISL/OSL {derived.lengths} · speeds in tok/s/user"
+    columns = [*words("tier"), *numbers("speed", "run at", "load"), *words("promise"), *wide("run on"), *words("basis")]
+    found = table(title, columns)
+    for tier, price in derived.tiers.items():
+        chosen = price.point.chosen
+        found.add_row(
+            tier.value,
+            f"{price.point.target_tok_s_user:.0f}",
+            f"{chosen.tok_s_user:.0f}",
+            f"{chosen.point.concurrency:,}",
+            promise_in_short(price.point.slo),
+            configuration_name(chosen.profile.configuration),
+            chosen.point.provenance.basis.value,
+        )
+    return found
+
+
+def _rates_table(derived: "Derivation") -> "Table":
+    from app.cli.tables import numbers, table, words
+
+    classes = ("input", "cached", "cache write", "output")
+    found = table("USD per million tokens", [*words("tier", ""), *numbers(*classes)])
+    for tier, price in derived.tiers.items():
+        for name, rates in (("cost", price.cost), ("price", price.rates)):
+            figures = [_aligned(rate) for rate in rates.by_class().values()]
+            found.add_row(tier.value, name, *figures, style="bold" if name == "price" else None)
+    return found
+
+
+def _aligned(rate: "Rate") -> str:
+    """A rate with all of its six decimals, so that decimal points stand below each other."""
     from pricing.money import format_usd_per_mtok
 
-    table = Table(title=f"{found.model} · ISL/OSL {found.lengths} · USD per million tokens, input / output")
-    for name in ("tier", "tok/s/user", "run on", "load", "promise"):
-        table.add_column(name)
-    for name in ("cost", "price"):
-        table.add_column(name, justify="right")
-    for tier, price in found.tiers.items():
-        chosen, cost, rates = price.point.chosen, price.cost, price.rates
-        table.add_row(
-            tier.value,
-            f"{price.point.target_tok_s_user:.0f} ({chosen.tok_s_user:.0f} {chosen.point.provenance.basis})",
-            configuration_name(chosen.profile.configuration),
-            str(chosen.point.concurrency),
-            promise_in_short(price.point.slo),
-            f"{format_usd_per_mtok(cost.input)} / {format_usd_per_mtok(cost.output)}",
-            f"{format_usd_per_mtok(rates.input)} / {format_usd_per_mtok(rates.output)}",
-        )
-    return table
+    whole, _, decimals = format_usd_per_mtok(rate).partition(".")
+    return f"{whole}.{decimals:0<6}"
 
 
 def _remarks(found: "Derivation") -> list[str]:

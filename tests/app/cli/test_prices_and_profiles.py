@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +58,18 @@ def test_prices_are_derived_as_a_table_with_reasons() -> None:
     assert "B200, TP2, TensorRT-LLM, FP4" in text
     assert "x·y peaks here; 90 % zone 78–221" in text
     assert "note: bulk: output tokens are assumed to cost 4 times input tokens" in text
+
+
+def test_a_picture_takes_every_price_apart(tmp_path: Path) -> None:
+    """The parts of each bar sum to the price within the six decimals of a table."""
+    path = tmp_path / "stack.html"
+    document = json.loads(run(*B200, "--plot", str(path), "--json"))
+    rows = re.findall(r"<tr>(<td.*?)</tr>", path.read_text(encoding="utf-8"))
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    prices = [float(tier["price_usd_per_mtok"]["output"]) for tier in document["tiers"]]
+    shown = [[float(cell) for cell in row[2:8]] for row in cells if row[1] == "output tokens"]
+    assert [row[-1] for row in shown] == prices
+    assert [sum(row[:-1]) for row in shown] == pytest.approx(prices, abs=5e-6)
 
 
 def output_price(*more: str) -> float:
