@@ -136,20 +136,20 @@ def _numbers(text: str) -> list[float]:
 
 
 def _print(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from app.cli.tables import numbers, show, table, wide, words
 
     if document["reason"]:
         typer.echo(f"infeasible: {document['reason']}")
         return
-    table = Table(title=f"{document['model']} · {document['usd_per_hour']:,.2f} USD/h · {document['mw'] or 0:.3f} MW")
-    for name in ("tier", "run on", "accelerators by period", "replicas"):
-        table.add_column(name)
+    power = "power not known" if document["mw"] is None else f"{document['mw']:.3f} MW"
+    lengths = f"ISL/OSL {document['isl']}/{document['osl']}"
+    title = f"{document['model']} · {lengths} · {document['usd_per_hour']:,.2f} USD/h · {power}"
+    found = table(title, [*words("tier"), *wide("run on"), *numbers("accelerators by period", "replicas")])
     for use in document["uses"]:
         if max(use["gpus"]) > 0:
             gpus = ", ".join(f"{count:,.1f}" for count in use["gpus"])
-            table.add_row(use["tier"], use["deployment"], gpus, str(use["replicas"]))
-    Console().print(table)
+            found.add_row(use["tier"], use["deployment"], gpus, str(use["replicas"]))
+    show(found)
     for line in _shadow_lines(document["shadow_prices"]):
         typer.echo(line)
 
