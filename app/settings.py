@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     ownership: Literal["hyperscaler", "neocloud", "rental"] = "hyperscaler"
     utilisation: float = Field(default=0.6, gt=0, le=1)
     margin: float = Field(default=0.4, ge=0, description="cost-plus margin on effective cost at the standard tier")
+    reprice: Literal["off", "propose", "publish"] = Field(
+        default="propose", description="what the repricer may do: open a draft, or publish within its limits"
+    )
+    count_emulated: bool = Field(default=True, description="the return loop counts emulated answers too, and says so")
+    metered_answers_max: int = Field(default=500_000, ge=1, description="of one day, read by the return loop")
+    plan_days: int = Field(default=7, ge=1, le=90, description="of demand that the planner looks back on")
     local_power_w: float = Field(default=65.0, gt=0)
     local_electricity_usd_kwh: float = Field(default=0.15, ge=0)
     local_purchase_usd: float = Field(default=900.0, ge=0)

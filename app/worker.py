@@ -16,7 +16,9 @@ from celery.schedules import crontab
 from app.db import Database
 from app.settings import Settings
 
-TASK_MODULES: Final = ("app.ledger.tasks", "app.metering.tasks", "app.outbox.tasks", "app.reconcile.tasks")
+TASK_MODULES: Final = (
+    *("app.ledger.tasks", "app.metering.tasks", "app.outbox.tasks", "app.planning.tasks", "app.reconcile.tasks"),
+)
 TASK_S_MAX: Final = 240.0
 """How long a task's work may take; enforced by :meth:`Runtime.run`, in every pool."""
 
@@ -117,6 +119,13 @@ def schedule() -> dict[str, dict[str, Any]]:
             "schedule": crontab(minute=47, hour=3),
             "options": {"expires": 3600},
         },
+        "meter days that are over": {
+            "task": "planning.meter",
+            "schedule": crontab(minute=11),  # hourly, so that a day missed is made up for; a day is metered once
+            "options": {"expires": 3600},
+        },
+        "reprice": {"task": "planning.reprice", "schedule": crontab(minute=23), "options": {"expires": 1800}},
+        "plan": {"task": "planning.plan", "schedule": crontab(minute=37, hour=4), "options": {"expires": 3600}},
         "reconcile": {"task": "reconcile.check", "schedule": crontab(minute=17, hour=3), "options": {"expires": 3600}},
     }
 

@@ -11,13 +11,14 @@ from typing import Final
 
 from app.audit.service import Actor
 from app.catalog.sale import ModelOnSale
-from app.catalog.service import derive_and_publish, put_on_sale, withdraw
+from app.catalog.service import put_on_sale, withdraw
 from app.cli import accounts, demo
 from app.cli.data_dir import write_private
 from app.cli.local_profile import PROVIDER_ID
+from app.cli.price_seed import seeding, tell
 from app.cli.pricing_inputs import known_costs
-from app.cli.supply import Costs, Registration, Supply, priced_models, registrations
-from app.clock import now, now_us
+from app.cli.supply import Registration, Supply, registrations
+from app.clock import now_us
 from app.db import Database
 from app.fleet.service import deployments_of, register_deployment, register_provider, remove_deployment
 from app.identity.models import Customer
@@ -25,6 +26,7 @@ from app.identity.repository import operator_by_email
 from app.identity.roles import Role
 from app.identity.service import OperatorExists
 from app.ledger.service import Ledger
+from app.planning.service import open_prices
 from app.settings import Settings
 from pricing.money import usd
 
@@ -68,7 +70,7 @@ async def seed(
     await _fleet(database, registrations(settings, supply, costs))
     if supply.engine is None:
         await _without_local_engine(database)
-    await _prices(database, settings, supply, costs)
+    tell(await open_prices(database, seeding(settings, supply), ACTOR, now_us()))
     return credentials
 
 
@@ -134,12 +136,6 @@ async def _without_local_engine(database: Database) -> None:
         for offer_id in await deployments_of(session, PROVIDER_ID):
             await remove_deployment(session, offer_id, ACTOR, NO_ENGINE, at_us)
         await withdraw(session, demo.LOCAL, ACTOR, NO_ENGINE, at_us)
-
-
-async def _prices(database: Database, settings: Settings, supply: Supply, costs: Costs) -> None:
-    models = priced_models(settings, supply, costs)
-    async with database.writing() as session:
-        await derive_and_publish(session, models, ACTOR, "derived at the start", now())
 
 
 async def _has_operator(database: Database) -> bool:
