@@ -14,6 +14,7 @@ from app.admin.auth import ROUTE_PERMISSION, AdminRequest, actor_of, bearer_guar
 from app.admin.desk import Desk
 from app.admin.figures import paces
 from app.admin.pages import page_of, read_cursor, read_id_cursor, read_number_cursor, rows_wanted
+from app.admin.price_routes import price_routes
 from app.admin.wire import (
     CreditBody,
     CustomerBody,
@@ -239,7 +240,7 @@ async def prices(desk: TheDesk) -> Document:
 
 @get("/prices/{book_id:str}", operation_id="get_price_book", summary="Any published price book, with costs")
 async def price_book(desk: TheDesk, book_id: Id) -> Document:
-    """Books are never changed or withdrawn."""
+    """A published book never changes; a withdrawn one can still be read."""
     book = await desk.shelf.find(book_id)
     if book is None:
         raise UnknownSubject("price book", book_id)
@@ -284,7 +285,7 @@ def admin_routes(desk: Desk) -> list[ControllerRouterHandler]:
     doing = [set_provider_state, create_customer, freeze_customer, unfreeze_customer, create_key, revoke_key]
     router = Router(
         "/admin",
-        route_handlers=[*looking, *books, *doing, grant_credit],
+        route_handlers=[*looking, *books, *doing, grant_credit, *price_routes()],
         guards=[bearer_guard(desk)],
         dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
         exception_handlers={MarketError: market_problem, MoneyError: money_problem, HTTPException: http_problem},

@@ -43,6 +43,7 @@ class BookShelf:
         self._withdrawn: set[str] = set()
         self._withdrawals = 0
         self._models: dict[str, ModelOnSale] = {}
+        self._turn = asyncio.Lock()
         self._log = get_logger("app.catalog")
 
     def live(self, now: datetime) -> PriceBook:
@@ -84,8 +85,8 @@ class BookShelf:
         return self._books[book_id]
 
     async def refresh(self) -> None:
-        """Reads what was published and withdrawn since the last time, and the models on sale."""
-        async with self._database.reading() as session:
+        """Reads what was published and withdrawn since the last time, and the models on sale; one call at a time."""
+        async with self._turn, self._database.reading() as session:
             await self._hear_of_withdrawals(session)  # first: what they are about must not come into force meanwhile
             if not self._by_effect:
                 await self._start(session)

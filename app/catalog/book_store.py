@@ -37,11 +37,11 @@ _WITHOUT_CARDS = defer(col(PriceBookRow.record))  # pyright: ignore[reportArgume
 
 
 class UnknownBook(MarketError):
-    """No price book of this id stands."""
+    """No price book of this id was published, or it was withdrawn."""
 
     def __init__(self, book_id: str) -> None:
         super().__init__(
-            404, "price_book_not_found", f"There is no price book {book_id[:80]!r} that was not withdrawn."
+            404, "price_book_not_found", f"There is no price book {book_id[:80]!r}, or none that was not withdrawn."
         )
 
 
@@ -288,6 +288,18 @@ async def book_head(session: AsyncSession, book_id: str) -> BookHead:
     if row is None:
         raise UnknownBook(book_id)
     return _head(*row)
+
+
+async def book_by_id(session: AsyncSession, book_id: str) -> PriceBook:
+    """One published book, withdrawn or not.
+
+    Raises:
+        UnknownBook: there is none of that id.
+    """
+    row = await repository.row_by_id(session, book_id)
+    if row is None:
+        raise UnknownBook(book_id)
+    return repository.book_of(row)
 
 
 async def books_after(session: AsyncSession, at_us: int) -> tuple[BookHead, ...]:

@@ -5,11 +5,12 @@ be published; :func:`app.catalog.draft_remarks.problems` says beforehand what it
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from app.errors import MarketError
+from pricing.money import Rate, format_usd_per_mtok
 from pricing.pricebook import RateCard, cards_from_record, cards_record
 from pricing.slo import Rung, Slo, Tier
 from pricing.usage import Rates
@@ -52,6 +53,7 @@ class CardEdit:
     Attributes:
         rates, slo: None leaves them as they are.
         is_sold: False takes the tier off sale; what it was is kept, so that it can be put back.
+        fields: single fields on top of that: pico-USD per token by token class, ``ttft_us`` and ``tpot_us``.
     """
 
     model: str
@@ -59,6 +61,7 @@ class CardEdit:
     rates: Rates | None = None
     slo: Slo | None = None
     is_sold: bool = True
+    fields: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,34 +162,41 @@ def edited(draft: Draft, edits: Iterable[CardEdit], base: Cards) -> tuple[Cards,
     """
     cards, withheld = dict(draft.cards), dict(draft.withheld)
     for edit in edits:
-        _check(edit)
         key = (edit.model, edit.tier)
         known = cards.pop(key, None) or withheld.pop(key, None) or base.get(key)
         if known is None:
             raise _unknown(edit, {*cards, *withheld, *base})
-        rung = Rung(edit.tier, edit.slo or known.rung.slo, edit.rates or known.rung.rates)
+        rung = Rung(edit.tier, _promise(edit, known), _rates(edit, known))
         (cards if edit.is_sold else withheld)[key] = replace(known, rung=rung)
     return by_key(cards.values()), by_key(withheld.values())
 
 
-def _check(edit: CardEdit) -> None:
-    name = f"{edit.model} {edit.tier}"
-    for token_class, rate in edit.rates.by_class().items() if edit.rates else ():
+def _rates(edit: CardEdit, known: RateCard) -> Rates:
+    wanted = (edit.rates or known.rung.rates).by_class()
+    for token_class in wanted:
+        rate = wanted[token_class] = Rate(edit.fields.get(token_class.value, wanted[token_class]))
         if not 0 <= rate <= RATE_MAX:
             raise EditRefused(
                 400,
                 "invalid_rate",
-                f"{name}: the {token_class} rate of {rate} pico-USD per token is out of range; a rate is at least 0 "
-                "and at most 1000000 USD per million tokens",
+                f"{edit.model} {edit.tier}: the {token_class} rate of {format_usd_per_mtok(rate)} is out of range; it is "
+                f"at least 0 and at most {format_usd_per_mtok(RATE_MAX)} USD per million tokens",
                 param=token_class.value,
             )
-    if edit.slo is not None and max(edit.slo.ttft_us, edit.slo.tpot_us) > SPAN_US_MAX:
+    return Rates(**{name.value: rate for name, rate in wanted.items()})
+
+
+def _promise(edit: CardEdit, known: RateCard) -> Slo:
+    wanted = edit.slo or known.rung.slo
+    ttft_us, tpot_us = edit.fields.get("ttft_us", wanted.ttft_us), edit.fields.get("tpot_us", wanted.tpot_us)
+    if not (0 < ttft_us <= SPAN_US_MAX and 0 <= tpot_us <= SPAN_US_MAX):
         raise EditRefused(
             400,
             "invalid_promise",
-            f"{name}: first token within {edit.slo.ttft_us} µs, then one every {edit.slo.tpot_us} µs, is out of range; "
-            "a promise is at most a week",
+            f"{edit.model} {edit.tier}: first token within {ttft_us} µs, then one every {tpot_us} µs, is out of range; "
+            "the first is above 0, both are at most a week",
         )
+    return Slo(ttft_us, tpot_us)
 
 
 def _unknown(edit: CardEdit, known: set[CardKey]) -> EditRefused:

@@ -39,6 +39,7 @@ _COLUMNS = (
     *("tokens_cache_write", "tokens_output", "ending", "net", "held", "cost", "lines"),
 )
 
+Statement = Select[*tuple[Any, ...]]
 StratumKey = tuple[str, str, str]
 """Price book, model and tier served, as the table has them."""
 
@@ -230,7 +231,7 @@ async def _rows(
     return found
 
 
-def _select(strata: Iterable[StratumKey], period: Period, reading: _Reading, among: int) -> Select[tuple[Any, ...]]:
+def _select(strata: Iterable[StratumKey], period: Period, reading: _Reading, among: int) -> Statement:
     names = (*_COLUMNS, "timeline") if reading.timelines else _COLUMNS
     columns = [col(getattr(UsageEvent, name)) for name in names]
     named = tuple_(col(UsageEvent.price_book_id), col(UsageEvent.model), col(UsageEvent.tier_served))
@@ -248,7 +249,7 @@ def _drawn(reading: _Reading, among: int) -> ColumnElement[bool]:
     return (col(UsageEvent.finished_at_us) % _PRIME * slope + start) % _PRIME < drawn
 
 
-def _after(statement: Select[tuple[Any, ...]], last: tuple[int, str] | None) -> Select[tuple[Any, ...]]:
+def _after(statement: Statement, last: tuple[int, str] | None) -> Statement:
     if last is None:
         return statement
     return statement.where(tuple_(col(UsageEvent.finished_at_us), col(UsageEvent.request_id)) > tuple_(*last))

@@ -4,7 +4,7 @@ Prices are decimal strings in USD per single token, as aggregators read them. Th
 request that names no tier.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from app.catalog.sale import ModelOnSale
@@ -21,15 +21,21 @@ SUPPORTED_PARAMETERS = (
 )
 _US_PER_MS = 1_000
 
+PrecisionsOf = Callable[[str, Tier], Sequence[str]]
 
-def model_list(book: PriceBook, models: Iterable[ModelOnSale]) -> dict[str, Any]:
-    """Every model that is on sale and priced by ``book``, by name."""
+
+def model_list(
+    book: PriceBook, models: Iterable[ModelOnSale], served_at: PrecisionsOf = lambda _model, _tier: ()
+) -> dict[str, Any]:
+    """Every model that is on sale and priced by ``book``, by name; ``served_at`` says at which precisions."""
     priced = sorted((model for model in models if book.tiers(model.name)), key=lambda model: model.name)
-    return {"object": "list", "data": [model_document(book, model) for model in priced]}
+    return {"object": "list", "data": [model_document(book, model, served_at) for model in priced]}
 
 
-def model_document(book: PriceBook, model: ModelOnSale) -> dict[str, Any]:
-    """One model with what it costs and promises at each tier sold.
+def model_document(
+    book: PriceBook, model: ModelOnSale, served_at: PrecisionsOf = lambda _model, _tier: ()
+) -> dict[str, Any]:
+    """One model with what it costs and promises at each tier sold, and at which precisions it is served there now.
 
     Raises:
         ValueError: the book has no price for it.
@@ -47,18 +53,19 @@ def model_document(book: PriceBook, model: ModelOnSale) -> dict[str, Any]:
         "description": model.description,
         "context_length": model.context_max,
         "pricing": _pricing(default.rung.rates),
-        "tiers": [_tier(card) for card in cards],
+        "tiers": [_tier(card, served_at(model.name, card.rung.tier)) for card in cards],
         "price_book_id": book.id,
         "supported_parameters": list(SUPPORTED_PARAMETERS),
     }
 
 
-def _tier(card: RateCard) -> dict[str, Any]:
+def _tier(card: RateCard, precisions: Sequence[str]) -> dict[str, Any]:
     return {
         "tier": card.rung.tier.value,
         "service_tier": SERVICE_TIERS[card.rung.tier],
         "pricing": _pricing(card.rung.rates),
         "slo": _promise(card.rung.slo),
+        "precisions": list(precisions),
     }
 
 

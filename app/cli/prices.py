@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli import price_books
 from app.cli.option_set import takes
 from app.cli.quality_options import ACCURACY_HELP, FLOOR_HELP, MINIMUM_HELP
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from sqlmodel.ext.asyncio.session import AsyncSession
 
     from pricing.derive import Derivation
     from pricing.money import Rate
@@ -24,23 +26,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 
 @app.command()
 def show(
+    book_id: Annotated[str, typer.Argument(help="A published book, pb-…; left out, the one in force.")] = "",
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the live price book: promises and rates of every tier on sale."""
-    from app import clock
-    from app.catalog.service import live_book
-    from app.cli.configuration import load_settings
+    """Show a price book, the live one by default: promises and rates of every tier it sells."""
+    from app.catalog.book_store import book_by_id
     from app.cli.failure import Failure
-    from app.cli.terminal import with_database
-    from app.db import Database
+    from app.cli.price_market import named, reading
     from pricing.pricebook import book_document
 
-    async def read(database: Database) -> "PriceBook":
-        async with database.reading() as session:
-            return await live_book(session, clock.now())
+    async def read(session: "AsyncSession") -> "PriceBook":
+        return await book_by_id(session, await named(session, book_id or "live"))
 
-    book = with_database(load_settings(), read)
+    book = reading(read)
     if model is not None and model not in book.models():
         raise Failure(f"{model} is not on sale; on sale: {', '.join(book.models())}")
     if as_json:
@@ -186,3 +185,6 @@ def _remarks(found: "Derivation") -> list[str]:
         *(f"no {tier}: {reason}" for tier, reason in found.missing.items()),
         *(f"note: {flag}" for flag in found.flags),
     ]
+
+
+price_books.register(app)
