@@ -1,8 +1,9 @@
 """An operator's own hardware costs as a JSON document: ``goodput-hardware-cost/1``, described in ``pricing/README.md``.
 
 Each kind of hardware is stated in one of two ways: an hour at a price, or what it is built up from. A build-up is
-stated per *unit* as it is bought (a card, a server of eight, a rack of 72); ``accelerators`` says how many share it, and
-every amount is divided among them. A document is refused as a whole, with the path of the field, its value and what to do.
+stated per *unit* as it is bought (a card, a server of eight, a rack of 72); ``accelerators`` says how many share it,
+and every amount is divided among them. A document is refused as a whole, with the path of the field, its value and what
+to do.
 """
 
 import json

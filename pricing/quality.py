@@ -46,6 +46,16 @@ def rank(precision: str) -> int | None:
     return _RANKS.get(precision.strip().lower())
 
 
+def stated(precision: str) -> str:
+    """A precision as an offer states it: empty where it is not known.
+
+    >>> stated("FP8"), stated("unknown")
+    ('fp8', '')
+    """
+    lowered = precision.strip().lower()
+    return "" if lowered == "unknown" else lowered
+
+
 def known_precisions() -> str:
     """The order in words, for messages."""
     return " < ".join(" = ".join(names) for names in LEVELS)

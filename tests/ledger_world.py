@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_mock_engine
+from sqlalchemy.schema import ExecutableDDLElement
 from sqlmodel import SQLModel, col, select
 
 from app.db import Database
@@ -20,7 +22,7 @@ from app.ledger.service import Ledger
 from app.ledger.writer import LedgerWriter
 from app.metering import models as metering_models
 from app.outbox import models as outbox_models
-from migrations.freeze import statements
+from migrations.tables import all_tables
 from pricing.money import NanoUsd
 from pricing.rating import Charge, ChargeLine, Ending
 from pricing.slo import Tier
@@ -94,11 +96,24 @@ def empty_file(without: str = "") -> bytes:
     with tempfile.TemporaryDirectory(prefix="goodput-law-") as folder:
         path = Path(folder) / "empty.sqlite3"
         connection = sqlite3.connect(path)
-        for statement in statements("sqlite"):
+        for statement in _schema():
             connection.execute(statement.replace(without, "") if without else statement)
         connection.commit()
         connection.close()
         return path.read_bytes()
+
+
+def _schema() -> list[str]:
+    """Every statement that makes an empty SQLite database ours, triggers included."""
+    made: list[str] = []
+
+    def note(element: ExecutableDDLElement, *_args: Any, **_options: Any) -> None:
+        lines = str(element.compile(dialect=engine.dialect)).splitlines()
+        made.append("\n".join(line.strip("\t").rstrip() for line in lines if line.strip()))
+
+    engine = create_mock_engine("sqlite://", note)
+    all_tables().create_all(engine, checkfirst=False)
+    return list(dict.fromkeys(made))
 
 
 async def create_tables(database: Database) -> None:

@@ -97,6 +97,7 @@ def _deployment_document(row: DeploymentRow, live: LiveNow) -> dict[str, Any]:
     return {
         "id": row.id,
         "kind": row.kind,
+        "precision": row.precision or None,
         "model": row.model,
         "tiers": row.tiers,
         "state": row.state,
@@ -134,6 +135,7 @@ def request_document(event: UsageEvent) -> dict[str, Any]:
         "tier_asked": event.tier_asked,
         "tier_served": event.tier_served,
         "provider_id": event.provider_id,
+        "precision": event.precision or None,
         "is_emulated": event.is_emulated,
         "requested_at_us": event.requested_at_us,
         "finished_at_us": event.finished_at_us,

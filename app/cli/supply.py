@@ -15,6 +15,7 @@ from pricing.candidates import Selection
 from pricing.derive import derive
 from pricing.hardware import HardwareCost
 from pricing.profiles import Deployment, Profile
+from pricing.quality import stated
 from pricing.slo import Tier
 from pricing.usage import Rates
 from providers.local_engine import SLOT_TOKENS
@@ -99,6 +100,7 @@ def _emulated(settings: Settings, supply: Supply, costs: Costs, offer_id: str) -
         tiers=offer.tiers,
         is_emulated=True,
         label=offer.label,
+        precision=stated(deployment.configuration.precision),
     )
     return Registration(offer.provider_name, spec)
 
@@ -117,6 +119,7 @@ def _local(settings: Settings, engine: LocalEngine, costs: Costs) -> Registratio
         context_max=SLOT_TOKENS,
         cost=_cost(settings, (engine.profile,), deployment, costs),
         label="llama.cpp on this machine, measured at its first start",
+        precision=stated(deployment.configuration.precision),
     )
     return Registration("This machine", spec)
 

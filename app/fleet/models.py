@@ -51,6 +51,7 @@ class DeploymentRow(SQLModel, table=True):
         tiers, capabilities: names it may serve and has.
         is_emulated: its tokens are made up at measured speeds; ``label`` says so wherever it is shown.
         api_key_env: name of the environment variable that holds its credential; empty for none.
+        precision: of its weights, such as ``fp8``; empty where it is not known.
     """
 
     __tablename__: ClassVar[Any] = "deployment"
@@ -91,6 +92,7 @@ class DeploymentRow(SQLModel, table=True):
     version: int = Field(default=1)
     created_at_us: int = Field(sa_type=BigInteger)
     updated_at_us: int = Field(sa_type=BigInteger)
+    precision: str = Field(default="", max_length=32, sa_column_kwargs={"server_default": text("''")})
 
 
 class ProviderAccess(SQLModel, table=True):

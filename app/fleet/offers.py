@@ -9,7 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from app.fleet.roster import Deployed, DeploymentSpec
-from scheduler.fleet import Offer, OfferId
+from pricing.slo import Tier
+from scheduler.fleet import Fleet, Offer, OfferId
+
+UNKNOWN = "unknown"
 
 
 def offer_of(spec: DeploymentSpec, share: float = 1.0) -> Offer:
@@ -31,6 +34,7 @@ def offer_of(spec: DeploymentSpec, share: float = 1.0) -> Offer:
         is_owned=spec.is_owned,
         capabilities=spec.capabilities,
         tiers=spec.tiers,
+        precision=spec.precision,
     )
 
 
@@ -53,6 +57,12 @@ def offers_by_model(
         kept = before.get(each.id)
         found.setdefault(each.spec.model, []).append(kept if kept is not None and kept == made else made)
     return {model: _same(known.get(model), tuple(offers)) for model, offers in found.items()}
+
+
+def precisions(fleet: Fleet, model: str, tier: Tier) -> tuple[str, ...]:
+    """At which precisions a model is served at a tier now, by name; ``unknown`` among them where one is not stated."""
+    serving = (each for each in fleet.offers.get(model, ()) if tier in each.tiers and each.id not in fleet.closed)
+    return tuple(sorted({each.precision or UNKNOWN for each in serving}))
 
 
 def usable(concurrency_max: int, share: float) -> int:

@@ -134,6 +134,7 @@ def spec_of(row: DeploymentRow) -> DeploymentSpec:
         is_emulated=row.is_emulated,
         label=row.label,
         api_key_env=row.api_key_env,
+        precision=row.precision,
     )
 
 
@@ -161,4 +162,5 @@ def columns_of(spec: DeploymentSpec) -> dict[str, Any]:
         "is_emulated": spec.is_emulated,
         "label": spec.label,
         "api_key_env": spec.api_key_env,
+        "precision": spec.precision,
     }

@@ -16,6 +16,7 @@ PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DEPLOYMENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,119}")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
 MODEL_MAX = 180
+PRECISION = re.compile(r"[a-z0-9_.?]{0,32}")
 LABEL_MAX = 300
 CONTEXT_MAX = 2**40
 
@@ -49,6 +50,7 @@ class DeploymentSpec:
         base_model: of a tuned model, the backend's name of the base that carries the adapter.
         is_emulated: its tokens are made up at measured speeds; ``label`` says so.
         api_key_env: name of the environment variable that holds the credential; empty where it wants none.
+        precision: of its weights, such as ``fp8``; empty where it is not known.
 
     Raises:
         RosterError: a field that cannot be.
@@ -72,6 +74,7 @@ class DeploymentSpec:
     is_emulated: bool = False
     label: str = ""
     api_key_env: str = ""
+    precision: str = ""
 
     def __post_init__(self) -> None:
         check_provider_id(self.provider_id)
@@ -95,6 +98,7 @@ class DeploymentSpec:
             raise RosterError(f"{self.id}: an emulated deployment needs a label, of at most {LABEL_MAX} letters")
         if self.api_key_env and not VARIABLE.fullmatch(self.api_key_env):
             raise RosterError(f"{self.id}: api_key_env names a variable such as ACME_API_KEY, got {self.api_key_env!r}")
+        check_precision(self.id, self.precision)
         provider_spec(self)
 
     @property
@@ -183,6 +187,16 @@ class Deployed:
     def decided(self) -> State:
         """The stricter of its own state and its provider's."""
         return max(self.state, self.provider_state, key=list(State).index)
+
+
+def check_precision(offer_id: str, precision: str) -> None:
+    """Refuses what is no name of a precision; the empty one is of one that is not known.
+
+    Raises:
+        RosterError: it is none.
+    """
+    if not PRECISION.fullmatch(precision):
+        raise RosterError(f"{offer_id}: precision: at most 32 lower-case letters such as fp8, got {precision!r}")
 
 
 def check_provider_id(provider_id: str) -> None:

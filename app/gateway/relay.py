@@ -55,6 +55,7 @@ class Relay:
             "x-generation-id": request_id,
             "x-tier": placement.tier.value,
             "x-provider": placement.offer.provider_id,
+            **({"x-precision": placement.offer.precision} if placement.offer.precision else {}),
             **allowance_headers(placement.allowance),
         }
         return [(name.encode(), value.encode()) for name, value in named.items()]

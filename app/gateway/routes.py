@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from sqlmodel import select
 from app import clock
 from app.catalog.public import model_document, model_list
 from app.errors import MarketError
+from app.fleet.offers import precisions
 from app.gateway import errors
 from app.gateway.ask import Sighting, price_ask
 from app.gateway.head import read_head
@@ -97,7 +99,7 @@ def _catalog_routes(market: Market) -> list[Any]:
     async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
         caller = await caller_of(request, market)
         seen = [each for each in market.shelf.models() if market.audience.may_see(each.name, caller.customer_id)]
-        return model_list(market.shelf.live(clock.now()), seen)
+        return model_list(market.shelf.live(clock.now()), seen, partial(precisions, market.supply.fleet))
 
     @get("/models/{model_id:path}", operation_id="getModel", summary="One model on sale")
     async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _catalog_routes(market: Market) -> list[Any]:
         model = market.shelf.model(name)
         if model is None:
             raise errors.model_not_found(name, market.audience.visible(book.models(), caller.customer_id))
-        return model_document(book, model)
+        return model_document(book, model, partial(precisions, market.supply.fleet))
 
     @get(
         "/price_books/{book_id:str}", operation_id="getPriceBook", summary="A published price book, to check a receipt"
@@ -186,6 +188,7 @@ def quote_document(asked: QuoteRequest, caller: Caller, market: Market) -> dict[
         "max_tokens": priced.output_bound,
         "ceiling_usd": format_usd(priced.ceiling),
         "slo": {"ttft_ms": rung.slo.ttft_us / 1_000, "tpot_ms": rung.slo.tpot_us / 1_000},
+        "precisions": list(precisions(market.supply.fleet, asked.model, tier)),
         "created_at": now_us // US_PER_S,
         "expires_at": expires_at_us // US_PER_S,
     }

@@ -87,6 +87,7 @@ def _who(answer: Answer) -> dict[str, Any]:
         "provider_id": offer.provider_id,
         "offer_id": offer.id,
         "deployment_id": offer.deployment_id,
+        "precision": offer.precision,
         "price_book_id": ask.book.id,
         "attempts": answer.attempts,
         "is_streamed": ask.order.is_stream,

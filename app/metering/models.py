@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, LargeBinary
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from app.db import keep_append_only
@@ -32,6 +32,7 @@ class UsageEvent(SQLModel, table=True):
         quote_ceiling, held: nano-USD; the customer pays min(net, held).
         usage_source: ``provider`` when the backend counted the tokens, ``counted`` when we did.
         explanation: why the scheduler chose this offer; never shown to customers.
+        precision: of the weights that answered, such as ``fp8``; empty where it was not known.
     """
 
     __tablename__: ClassVar[Any] = "usage_event"
@@ -90,6 +91,7 @@ class UsageEvent(SQLModel, table=True):
     held: int = Field(sa_type=BigInteger)
     usage_source: str = Field(default="provider", max_length=16)
     explanation: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    precision: str = Field(default="", max_length=32, sa_column_kwargs={"server_default": text("''")})
 
 
 keep_append_only(UsageEvent.__table__, erasable="timeline")  # pyright: ignore[reportAttributeAccessIssue] (SQLModel adds it at run time)

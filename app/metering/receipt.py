@@ -87,6 +87,7 @@ def _what(event: UsageEvent) -> dict[str, Any]:
             "id": event.provider_id,
             "offer_id": event.offer_id,
             "deployment_id": event.deployment_id,
+            "precision": event.precision or None,
             "is_emulated": event.is_emulated,
             "attempts": event.attempts,
         },

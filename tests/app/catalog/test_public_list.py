@@ -45,6 +45,14 @@ def test_a_model_is_listed_in_openais_shape_with_what_each_tier_costs_and_promis
     assert {"service_tier", "max_tokens", "stream"} <= set(parameters)
 
 
+def test_each_tier_says_at_which_precisions_it_is_served_now() -> None:
+    served = {Tier.PREMIUM: ("fp8",), Tier.STANDARD: ("fp4", "fp8")}
+    document = model_document(book(), ONE, lambda model, tier: served.get(tier, ()) if model == ONE.name else ("?",))
+    assert [tier["precisions"] for tier in document["tiers"]] == [["fp8"], ["fp4", "fp8"], []]
+    assert model_list(book(), [ONE], lambda _model, _tier: ("fp4",))["data"][0]["tiers"][0]["precisions"] == ["fp4"]
+    assert model_document(book(), ONE)["tiers"][0]["precisions"] == []
+
+
 def test_a_price_is_a_plain_decimal_however_small() -> None:
     priced = book(T0, card(Tier.BULK))
     assert model_document(priced, ONE)["tiers"][0]["pricing"]["input_cache_read"] == "0.00000001"

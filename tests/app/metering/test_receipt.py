@@ -208,6 +208,18 @@ def test_an_erased_timeline_leaves_the_amounts() -> None:
     assert shown["bill"]["net"] != "0.00"
 
 
+def test_a_receipt_says_the_precision_served_and_an_older_one_that_it_is_not_known() -> None:
+    event = delivery_event(ON_TIME, Usage(input=5, output=3), at=BOOK)
+    older = receipt(event, BOOK)
+    assert older["provider"]["precision"] is None
+    event.precision = "fp8"
+    shown = receipt(event, BOOK)
+    assert shown["provider"]["precision"] == "fp8"
+    assert shown["bill"] == older["bill"]
+    for each in (older, shown):
+        assert VERIFIER.faults(each, book_document(BOOK)) == []
+
+
 def test_a_receipt_without_its_book_still_shows_what_was_billed() -> None:
     shown = receipt(delivery_event(SLIPPING, Usage(input=90, output=6), at=BOOK), None)
     assert shown["price_book"] == {"id": BOOK.id, "sha256": None}
