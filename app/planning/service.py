@@ -57,10 +57,12 @@ class Seeding:
     Attributes:
         specs: models to be priced.
         defaults: inputs by subject and name.
+        known: what comes with the product, where it was read already.
     """
 
     specs: Sequence[PricedModelSpec]
     defaults: Mapping[tuple[str, str], Any]
+    known: Shipped | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ async def open_prices(database: Database, seeding: Seeding, actor: Actor, now_us
         for spec in seeding.specs:
             await seed_priced_model(session, spec, actor, OPENED, now_us)
         await write_defaults(session, seeding.defaults, actor, now_us)
-    found = await derive_now(database, now_us)
+    found = await derive_now(database, now_us, seeding.known)
     async with database.writing() as session:
         return await _opened(session, found, actor, now_us)
 
