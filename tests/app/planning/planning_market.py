@@ -1,6 +1,6 @@
 """A small market for tests of planning: one measured deployment, one model priced from it, and answers at will."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -74,7 +74,7 @@ CURVE: SpeedCurve = speed_curve(deployment(PROFILE, CHAT))
 
 
 @asynccontextmanager
-async def opened_database(url: str) -> AsyncIterator[Database]:
+async def opened_database(url: str) -> AsyncGenerator[Database]:
     """A database with every table."""
     database = Database(url)
     async with database.engine.begin() as connection:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import select, update
+from sqlmodel import col, select, update
 
 from app.audit.models import AuditEvent
 from app.db import Database
@@ -81,7 +81,7 @@ async def test_who_set_what_and_why_is_in_history_and_audit(database: Database) 
     await set_market(database, "utilisation", 0.7, T0_US + 1)
     async with database.reading() as session:
         latest, first = await history(session, "market", "utilisation")
-        audited = (await session.exec(select(AuditEvent).order_by(AuditEvent.at_us))).all()
+        audited = (await session.exec(select(AuditEvent).order_by(col(AuditEvent.at_us)))).all()
     assert (latest.value, latest.actor, latest.source, latest.is_pinned) == (0.7, ADA.name, Source.OPERATOR, True)
     assert first.value == 0.5
     assert audited[-1].subject == "pricing_input:market/utilisation"
