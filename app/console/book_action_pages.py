@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from app.catalog.book_store import roll_back, withdraw_book
+from app.admin import price_service
 from app.catalog.service import effective_us
 from app.console.book_actions import rolling_back, withdrawing
 from app.console.book_pages import HERE
@@ -56,13 +56,9 @@ async def do_roll_back(request: HttpRequest, site: TheSite, book_id: Id) -> Resp
     form = await read_form(request)
     try:
         reason = form.reason()
-        async with site.desk.database.writing() as session:
-            await roll_back(
-                session, book_id, site.actor(request), reason, site.desk.now_us(), after=form.text("after") or None
-            )
+        await price_service.roll_back(site.desk, site.actor(request), book_id, reason, after=form.text("after") or None)
     except MarketError as error:
         return await _rollback_page(request, site, book_id, form.fields, error)
-    await site.desk.shelf.refresh()
     return Redirect(f"{HERE}?done=rolled_back", status_code=303)
 
 
@@ -97,11 +93,9 @@ async def do_withdraw(request: HttpRequest, site: TheSite, book_id: Id) -> Respo
     form = await read_form(request)
     try:
         reason = form.reason()
-        async with site.desk.database.writing() as session:
-            await withdraw_book(session, book_id, site.actor(request), reason, site.desk.now_us())
+        await price_service.withdraw_book(site.desk, site.actor(request), book_id, reason)
     except MarketError as error:
         return await _withdraw_page(request, site, book_id, form.fields, error)
-    await site.desk.shelf.refresh()
     return Redirect(f"{HERE}?done=withdrawn", status_code=303)
 
 

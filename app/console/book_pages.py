@@ -59,7 +59,6 @@ async def _book_page(request: HttpRequest, site: Site, book: PriceBook | None, m
         "line": None if shown is None else book_lines([shown], live_id, now_us)[0],
         "live_id": live_id,
         "now": from_us(now_us),
-        "can_derive": False,
         "drafts": page_of(drafts, DRAFTS_PER_PAGE, lambda head: head.id),
         "scheduled": [line for line in book_lines(newest, live_id, now_us) if line.can_withdraw],
         "books": Page(book_lines(books.rows, live_id, now_us), books.next),

@@ -19,6 +19,10 @@ LABELS: Mapping[str, str] = {
 }
 
 
+_RATE_UNIT = " USD per million tokens"
+"""The heading of the fields says it once for all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class TypedCard:
     """One tier as an operator wants it.
@@ -145,7 +149,7 @@ def _beside(remarks: Iterable[Remark], model: str) -> dict[str, str]:
     for remark in remarks:
         if remark.model == model and remark.tier is not None and remark.field:
             name = f"{remark.tier}.{remark.field}"
-            said = remark.message.removeprefix(f"{model} {remark.tier}: ")
+            said = remark.message.removeprefix(f"{model} {remark.tier}: ").replace(_RATE_UNIT, "")
             found[name] = f"{found[name]}; {said}" if name in found else said
     return found
 

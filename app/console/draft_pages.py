@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from app.catalog import draft_store
-from app.catalog.draft_store import CardEdit, Heading
-from app.catalog.service import no_price_book
+from app.admin import price_service
+from app.catalog.draft import CardEdit
+from app.clock import from_us
 from app.console.book_actions import discarding
 from app.console.book_pages import HERE, calculator_context
 from app.console.card_changes import card_changes
@@ -30,13 +30,23 @@ EDITOR = "/prices/drafts/{draft_id:str}"
 @post("/prices/drafts", name="console.new_draft", include_in_schema=False, opt=RUNS_PRICES, status_code=200)
 async def new_draft(request: HttpRequest, site: TheSite) -> Redirect:
     """A draft that begins as a copy of the book in force."""
-    live, now_us = site.live_book(), site.desk.now_us()
-    if live is None:
-        raise no_price_book()
-    heading = Heading(f"Prices of {moment(now_us)[:16]}")
-    async with site.desk.database.writing() as session:
-        made = await draft_store.open_draft(session, live, live, heading, site.actor(request), now_us)
+    title = f"Prices of {moment(site.desk.now_us())[:16]}"
+    made = await price_service.open_draft(site.desk, site.actor(request), title)
     return Redirect(f"{DRAFTS}/{made.id}?done=draft", status_code=303)
+
+
+@post("/prices/derive", name="console.derive_draft", include_in_schema=False, opt=RUNS_PRICES, status_code=200)
+async def derive_draft(site: TheSite) -> Redirect:
+    """A draft of the prices that follow from the latest measurements and costs; one that is open is kept or renewed."""
+    from app.planning.service import derive_now, propose  # noqa: PLC0415 (it loads scipy, which the gateway does without)
+
+    now_us = site.desk.now_us()
+    found = await derive_now(site.desk.database, now_us)
+    async with site.desk.database.writing() as session:
+        made = await propose(session, from_us(now_us), found)
+    if made is None:
+        return Redirect(f"{HERE}?done=nothing_derived", status_code=303)
+    return Redirect(f"{DRAFTS}/{made.id}?done=derived", status_code=303)
 
 
 @get(EDITOR, name="console.draft", include_in_schema=False)
@@ -94,8 +104,7 @@ async def edit_draft(request: HttpRequest, site: TheSite, draft_id: Id) -> Respo
         return _editor(request, site, frame, model, Typed(form.fields, refused))
     edits = [CardEdit(model, card.tier, card.rates, card.slo, card.is_sold) for card in cards]
     try:
-        async with site.desk.database.writing() as session:
-            await draft_store.edit_cards(session, draft_id, version, edits, site.actor(request), site.desk.now_us())
+        await price_service.edit_draft(site.desk, site.actor(request), draft_id, version, edits)
     except MarketError as error:
         frame = await draft_frame(site, draft_id)
         if error.code == CHANGED_MEANWHILE:
@@ -124,10 +133,7 @@ async def rebase_draft(request: HttpRequest, site: TheSite, draft_id: Id) -> Res
     form = await read_form(request)
     onto = form.text("onto") or None
     try:
-        async with site.desk.database.writing() as session:
-            await draft_store.rebase(
-                session, draft_id, form.version() or 0, site.actor(request), site.desk.now_us(), onto=onto
-            )
+        await price_service.rebase_draft(site.desk, site.actor(request), draft_id, form.version() or 0, onto)
     except MarketError as error:
         frame = await draft_frame(site, draft_id)
         return _editor(request, site, frame, "", None, error)
@@ -165,11 +171,10 @@ async def discard_draft(request: HttpRequest, site: TheSite, draft_id: Id) -> Re
     form = await read_form(request)
     try:
         reason, version = form.reason(), form.version() or 0
-        async with site.desk.database.writing() as session:
-            await draft_store.discard(session, draft_id, version, site.actor(request), reason, site.desk.now_us())
+        await price_service.discard_draft(site.desk, site.actor(request), draft_id, version, reason)
     except MarketError as error:
         return await _discard_page(request, site, draft_id, form.fields, error)
     return Redirect(f"{HERE}?done=discarded", status_code=303)
 
 
-HANDLERS = [new_draft, draft, edit_draft, rebase_draft, confirm_discard, discard_draft]
+HANDLERS = [new_draft, derive_draft, draft, edit_draft, rebase_draft, confirm_discard, discard_draft]

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from app.catalog.draft_store import Release, publish_draft
+from app.admin import price_service
+from app.catalog.draft_store import Release
 from app.catalog.impact_store import DAYS_DEFAULT, assess, last_days
 from app.clock import US_PER_S, from_us
 from app.console.book_actions import publishing
@@ -60,14 +61,11 @@ async def impact_of(site: Site, frame: DraftFrame) -> ImpactView:
 async def do_publish(request: HttpRequest, site: TheSite, draft_id: Id) -> Response[str] | Redirect:
     """Publishes a draft at once or at a moment to come."""
     form = await read_form(request)
-    now_us = site.desk.now_us()
     try:
-        wanted = read_release(form, from_us(now_us))
-        async with site.desk.database.writing() as session:
-            await publish_draft(session, draft_id, wanted, site.actor(request), now_us)
+        wanted = read_release(form, from_us(site.desk.now_us()))
+        await price_service.publish_draft(site.desk, site.actor(request), draft_id, wanted)
     except MarketError as error:
         return await _review(request, site, draft_id, form.fields, error)
-    await site.desk.shelf.refresh()
     done = "published" if wanted.effective_at is None else "scheduled"
     return Redirect(f"{HERE}?done={done}", status_code=303)
 

@@ -75,6 +75,7 @@ DONE: Mapping[str, str] = {
     "scheduled": "Scheduled: it comes into force at its moment, unless it is withdrawn before.",
     "withdrawn": "Withdrawn: it will not come into force.",
     "rolled_back": "Rolled back: the older prices and promises are in force again, as a new book.",
+    "nothing_derived": "The book in force already has the prices that follow from the latest measurements and costs.",
     "derived": "Derived from the latest measurements and costs; review it, then publish.",
     "unfrozen": "Unfrozen: new requests are accepted again.",
 }
