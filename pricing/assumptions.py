@@ -10,6 +10,7 @@ from pricing.profiles import LengthClass
 from pricing.slo import Tier
 from pricing.tiers import TierRules
 from pricing.uncertainty import Uncertainty
+from pricing.usage import Rates
 
 UTILISATION = 0.6
 ATTAINMENT = 0.97
@@ -40,24 +41,38 @@ def _attainment() -> dict[Tier, dict[Tier, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Adder:
-    """What a tuned model adds to its base: an adapter's own cost and the time it takes.
+    """What a tuned model adds to its base: an adapter's own cost and the time it takes. It never makes one cheaper.
+
+    :mod:`pricing.adders` works one out from how the adapter is served: on deployments of its own, or beside others.
 
     Attributes:
-        usd_per_mtok: added to the cost of a token of each class (storage, swapping, a licence).
+        usd_per_mtok: added to the cost of a token of each class at full use (storage, swapping, a licence).
         slowdown: how much longer every token takes than the base model's; it raises cost and loosens the promise.
         tiers: the tiers that the tuned model is sold at.
+        utilisation: of deployments that serve it alone; the market's own where that is lower, or None is given.
+        margins: of its own by tier, instead of the operator's.
+        rates: by tier, what the operator charges for it whatever it costs; a rate below cost is flagged.
     """
 
     usd_per_mtok: TokenCosts = field(default_factory=lambda: TokenCosts(0.0, 0.0, 0.0, 0.0))
     slowdown: float = 1.0
     tiers: frozenset[Tier] = frozenset(Tier)
+    utilisation: float | None = None
+    margins: Mapping[Tier, float] = field(default_factory=dict[Tier, float])
+    rates: Mapping[Tier, Rates] = field(default_factory=dict[Tier, Rates])
 
     def __post_init__(self) -> None:
         amounts = self.usd_per_mtok.by_class().values()
         if not self.tiers:
             raise AssumptionError("a tuned model must be sold at one tier at least")
-        if not (math.isfinite(self.slowdown) and self.slowdown > 0 and all(amount >= 0 for amount in amounts)):
-            raise AssumptionError(f"an adder needs a slowdown > 0 and costs >= 0, got {self}")
+        if not (math.isfinite(self.slowdown) and self.slowdown >= 1 and all(usd >= 0 for usd in amounts)):
+            raise AssumptionError(f"an adder makes nothing faster or cheaper: slowdown >= 1 and costs >= 0, got {self}")
+        if self.utilisation is not None and not 0 < self.utilisation <= 1:
+            raise AssumptionError(f"a tuned model's own utilisation must lie in (0, 1], got {self.utilisation}")
+        if not all(math.isfinite(margin) and margin >= 0 for margin in self.margins.values()):
+            raise AssumptionError(f"a tuned model's margins must be 0 or more, got {dict(self.margins)}")
+        if not all(rate >= 0 for rates in self.rates.values() for rate in rates.by_class().values()):
+            raise AssumptionError(f"a tuned model's rates must be 0 or more, got {dict(self.rates)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,16 @@ class Assumptions:
     premium_deployment_id: str | None = None
     parameters_billion: Mapping[str, float] = field(default_factory=dict[str, float])
     uncertainty: Uncertainty | None = Uncertainty()  # noqa: RUF009 (frozen)
+
+    @property
+    def utilisation_used(self) -> float:
+        """The share of paid-for time that makes this model's tokens: its own deployments', never above the market's."""
+        own = self.adder.utilisation
+        return self.utilisation if own is None else min(own, self.utilisation)
+
+    def margin(self, tier: Tier) -> float:
+        """The margin of a tier: the tuned model's own, else the operator's."""
+        return self.adder.margins.get(tier, self.margins[tier])
 
     def __post_init__(self) -> None:
         if not 0 < self.utilisation <= 1:

@@ -140,6 +140,7 @@ def _price(point: TierPoint, lower: Mapping[Tier, TierPrice], given: Assumptions
     rates: dict[str, Rate] = {}
     bands: dict[TokenClass, Band] = {}
     raised: list[str] = []
+    own = given.adder.rates.get(point.tier)
     for name, usd in full.by_class().items():
         samples = _samples(name, usd / utilisation, given, drawn)
         bands[name] = band(samples)
@@ -149,11 +150,14 @@ def _price(point: TierPoint, lower: Mapping[Tier, TierPrice], given: Assumptions
             whole = _effective(samples, name, point.tier, lower, given)
             priced[name.value] = float(np.percentile(whole, given.uncertainty.price_percentile))
         cost[name.value] = rate_rounded_up(usd / utilisation)
-        wanted = rate_rounded_up(priced[name.value] * (1 + given.margins[point.tier]))
+        wanted = rate_rounded_up(priced[name.value] * (1 + given.margin(point.tier)))
+        wanted = own.by_class()[name] if own is not None else wanted
         rates[name.value] = max(wanted, _least(lower, name, given.step_percent))
         if rates[name.value] > wanted > 0:
             raised.append(name.value)
     notes = (f"{', '.join(raised)} raised to stay above the next lower tier",) if raised else ()
+    lossy = [name for name in cost if own is not None and rates[name] < cost[name]]
+    notes = (*notes, f"the operator's own rate of {', '.join(lossy)} is below its cost") if lossy else notes
     costs = (full, TokenCosts(**effective), Rates(**cost), Rates(**rates))
     return TierPrice(point, split, *costs, notes, TokenCosts(**priced), bands, drawn)
 
@@ -180,12 +184,12 @@ def _cost(chosen: Candidate, given: Assumptions) -> tuple[Split | None, TokenCos
         return None, TokenCosts(**bought), 1.0
     base = costing(given).full(chosen)
     full = TokenCosts(**{name.value: usd + extra.by_class()[name] for name, usd in base.by_class().items()})
-    return split_of(chosen), full, given.utilisation
+    return split_of(chosen), full, given.utilisation_used
 
 
 def costing(given: Assumptions) -> Costing:
     """What turns a measured point into costs, as an operator's inputs say."""
-    return Costing(given.utilisation, given.adder.slowdown, given.cache)
+    return Costing(given.utilisation_used, given.adder.slowdown, given.cache)
 
 
 def _usd(rates: Rates, name: TokenClass) -> float:
