@@ -179,8 +179,8 @@ def _rates(edit: CardEdit, known: RateCard) -> Rates:
             raise EditRefused(
                 400,
                 "invalid_rate",
-                f"{edit.model} {edit.tier}: the {token_class} rate of {format_usd_per_mtok(rate)} is out of range; it is "
-                f"at least 0 and at most {format_usd_per_mtok(RATE_MAX)} USD per million tokens",
+                f"{edit.model} {edit.tier}: the {token_class} rate of {format_usd_per_mtok(rate)} is out of range; it "
+                f"is at least 0 and at most {format_usd_per_mtok(RATE_MAX)} USD per million tokens",
                 param=token_class.value,
             )
     return Rates(**{name.value: rate for name, rate in wanted.items()})
