@@ -39,7 +39,7 @@ def list_(as_json: AsJson = False) -> None:
             {
                 "hardware": row["hardware"],
                 "scale": row["scale"],
-                "USD/h": " / ".join(_figure(row["usd_per_hour"].get(name)) for name in OWNERSHIPS),
+                **{name: _dollars(row["usd_per_hour"].get(name)) for name in OWNERSHIPS},
                 "kW": _figure(row["kw"]),
                 "GB": _figure(row["hbm_gb"]),
                 "standing": row["standing"],
@@ -47,7 +47,7 @@ def list_(as_json: AsJson = False) -> None:
             for row in rows
         ]
     )
-    typer.echo(f"USD per accelerator-hour: {' / '.join(OWNERSHIPS)}; kW all in. One's own: goodput hardware build-up.")
+    typer.echo("kW is all in; GB is memory. Your own costs: goodput hardware build-up.")
 
 
 @app.command()
@@ -127,17 +127,22 @@ def _print_stack(cost: "HardwareCost") -> None:
         typer.echo(f"  {name:<11} {usd:8.4f}  {share:6.1%}  {'█' * round(share * 40)}")
 
 
+def _dollars(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:g}"
 
 
-def _print(rows: list[dict[str, str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+NUMBERS = frozenset({*OWNERSHIPS, "kW", "GB"})
 
-    table = Table()
-    for name in rows[0]:
-        table.add_column(name, no_wrap=True)
+
+def _print(rows: list[dict[str, str]]) -> None:
+    from app.cli.tables import Column, show, table
+
+    columns = [Column(name, name in NUMBERS, name == "standing") for name in rows[0]]
+    found = table("USD per accelerator-hour by ownership", columns)
     for row in rows:
-        table.add_row(*row.values())
-    Console().print(table)
+        found.add_row(*row.values())
+    show(found)

@@ -108,17 +108,15 @@ def _standards_speed(points: "tuple[Candidate, ...]", options: RatioOptions) -> 
 
 
 def _print(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from app.cli.tables import numbers, show, table, wide
 
     mix = ", ".join(f"{each['isl']}/{each['osl']} {each['share']:.0%}" for each in document["mix"])
     speed = document["interactivity_tok_s_user"]
-    table = Table(title=f"{document['model']} · {mix} · at {speed:.4g} tok/s/user · {document['ownership']}")
-    names = ("run on", "prefill : decode", f"of {document['gpus']}", "modelled tok/s/GPU", "modelled USD/M", "ratios")
-    for name in names:
-        table.add_column(name, justify="left" if name == "run on" else "right", overflow="fold")
+    title = f"{document['model']} · {mix} · at {speed:.4g} tok/s/user · {document['ownership']} · modelled by balance"
+    counts = numbers("prefill : decode", f"of {document['gpus']} GPUs", "tok/s/GPU", "USD/M", "measured")
+    found = table(title, [*wide("run on"), *counts])
     for each in document["recommendations"]:
-        table.add_row(
+        found.add_row(
             " ".join(each[name] for name in ("hardware", "engine", "precision", "spec_decoding")),
             f"{each['prefill_per_decode']:.2f} : 1",
             f"{each['prefill_gpus']} + {each['decode_gpus']}",
@@ -126,7 +124,7 @@ def _print(document: dict[str, Any]) -> None:
             f"{each['balanced']['usd_per_mtok_total']:.4f}",
             str(len(each["measured"])),
         )
-    Console().print(table)
+    show(found)
     for line in _lines(document["recommendations"][0]):
         typer.echo(line)
 
