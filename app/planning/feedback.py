@@ -160,7 +160,7 @@ def _operating(spec: PricedModelSpec, each: Running, loop: Loop) -> tuple[Mappin
     alone = replace(
         model.assumptions,
         selection=Selection(deployment_id=frozenset({each.deployment_id})),
-        adder=Adder(slowdown=spec.adder.slowdown),
+        adder=Adder(slowdown=spec.adder.slowdown),  # of a tuned model only its time; its dollars are no hardware's
         premium_deployment_id=None,
         uncertainty=None,
     )

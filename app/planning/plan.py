@@ -145,8 +145,10 @@ def _distance(lengths: LengthClass, isl: float, osl: float) -> float:
 
 
 def _by_demand(specs: Iterable[PricedModelSpec], asked: Asked) -> list[PricedModelSpec]:
-    tokens = {spec: sum(each.tokens_output for each in asked.of(spec.public_name)) for spec in specs}
-    return sorted(tokens, key=lambda spec: (-tokens[spec], spec.public_name))
+    def place(spec: PricedModelSpec) -> tuple[int, str]:
+        return -sum(each.tokens_output for each in asked.of(spec.public_name)), spec.public_name
+
+    return sorted(specs, key=place)
 
 
 def _model(spec: PricedModelSpec, site: Site, asked: Asked, caps: Caps) -> tuple[dict[str, Any], Caps]:

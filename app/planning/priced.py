@@ -7,11 +7,12 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.catalog.sale import NAME_MAX
-from pricing.assumptions import Adder, AssumptionError
+from pricing.assumptions import Adder
 from pricing.costs import TokenCosts
+from pricing.money import Rate
 from pricing.profiles import LengthClass, ProfileError
 from pricing.slo import Tier
-from pricing.usage import TokenClass
+from pricing.usage import Rates, TokenClass
 
 DEPLOYMENTS_MAX: Final = 200
 USD_PER_MTOK_MAX: Final = 1e6
@@ -71,15 +72,22 @@ class PricedModelSpec:
                 raise PricedModelError(f"adder {name}: expected 0 to {USD_PER_MTOK_MAX:g} USD per Mtok, got {usd}")
         if self.adder.slowdown > SLOWDOWN_MAX:
             raise PricedModelError(f"slowdown: expected above 0, at most {SLOWDOWN_MAX:g}, got {self.adder.slowdown}")
-        is_plain = self.adder.slowdown == 1 and not any(amounts.values())
-        if self.serving is Serving.NONE and not is_plain:
+        if self.serving is Serving.NONE and self.adder != Adder(tiers=self.adder.tiers):
             raise PricedModelError("only a tuned model has an adder: say how it is served, shared or dedicated")
 
 
 def adder_document(adder: Adder) -> dict[str, Any]:
     """The stored form of what a tuned model adds; its tiers stand beside it."""
-    costs = {name.value: usd for name, usd in adder.usd_per_mtok.by_class().items()}
-    return {"usd_per_mtok": costs, "slowdown": adder.slowdown}
+    return {
+        "usd_per_mtok": {name.value: usd for name, usd in adder.usd_per_mtok.by_class().items()},
+        "slowdown": adder.slowdown,
+        "utilisation": adder.utilisation,
+        "margins": {tier.value: margin for tier, margin in sorted(adder.margins.items())},
+        "rates": {
+            tier.value: {name.value: rate for name, rate in rates.by_class().items()}
+            for tier, rates in sorted(adder.rates.items())
+        },
+    }
 
 
 def adder_from_document(document: Mapping[str, Any], tiers: frozenset[Tier]) -> Adder:
@@ -90,8 +98,19 @@ def adder_from_document(document: Mapping[str, Any], tiers: frozenset[Tier]) -> 
     """
     try:
         costs = {name.value: float(document["usd_per_mtok"][name.value]) for name in TokenClass}
-        return Adder(TokenCosts(**costs), float(document["slowdown"]), tiers)
-    except (KeyError, TypeError, ValueError, AssumptionError) as error:
+        rates = {
+            Tier(tier): Rates(**{name.value: Rate(int(found[name.value])) for name in TokenClass})
+            for tier, found in document["rates"].items()
+        }
+        return Adder(
+            usd_per_mtok=TokenCosts(**costs),
+            slowdown=float(document["slowdown"]),
+            tiers=tiers,
+            utilisation=None if document["utilisation"] is None else float(document["utilisation"]),
+            margins={Tier(tier): float(margin) for tier, margin in document["margins"].items()},
+            rates=rates,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PricedModelError(f"not a stored adder ({error!r})") from error
 
 

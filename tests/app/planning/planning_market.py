@@ -104,6 +104,11 @@ async def set_market(database: Database, name: str, value: Any, at_us: int, **ch
         await set_input(session, replace(wanted, **changes), ADA)
 
 
+def revision(subject: str, name: str, value: Any, at_us: int = 0, **changes: Any) -> Revision:
+    """An operator's own figure."""
+    return Revision(subject, name, value, Source.OPERATOR, at_us, at_us, "ada", "", {}, **changes)
+
+
 async def price(database: Database, spec: PricedModelSpec, at_us: int) -> None:
     async with database.writing() as session:
         await set_priced_model(session, spec, ADA, "a test says so", at_us)

@@ -11,21 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.planning.input_rules import InputError
-from app.planning.inputs import KINDS, Revision, Source, checked, subject_kind
+from app.planning.inputs import KINDS, checked, subject_kind
 from app.planning.priced import PricedModelError, PricedModelSpec, Serving, adder_document, adder_from_document
 from app.planning.resolve import assumptions, corrected, in_force, known_costs, known_profiles
 from pricing.assumptions import Adder, Assumptions
 from pricing.costs import TokenCosts
 from pricing.derive import derive
+from pricing.money import Rate
 from pricing.profile_document import profile_document
 from pricing.slo import Tier
-from tests.app.planning.planning_market import CHAT, PROFILE, SHIPPED, SPEC
+from pricing.usage import Rates
+from tests.app.planning.planning_market import CHAT, PROFILE, SHIPPED, SPEC, revision
 
 BUILDUP = {"capex_usd": 8_760.0, "life_years": 4.0, "it_kw": 0.1, "usd_per_kwh": 0.2, "pue": 1.5}
-
-
-def revision(subject: str, name: str, value: Any, at_us: int = 0, **changes: Any) -> Revision:
-    return Revision(subject, name, value, Source.OPERATOR, at_us, at_us, "ada", "", {}, **changes)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +212,9 @@ def test_a_model_that_cannot_be_priced_as_described_is_refused(changes: dict[str
 
 
 def test_an_adder_is_read_back_as_it_was_stored() -> None:
-    adder = Adder(TokenCosts(0.1, 0.2, 0.3, 0.4), 1.15, frozenset({Tier.BULK}))
+    own = Rates(Rate(5), Rate(1), Rate(5), Rate(20))
+    costs = TokenCosts(0.1, 0.2, 0.3, 0.4)
+    adder = Adder(costs, 1.15, frozenset({Tier.BULK}), 0.4, {Tier.BULK: 0.7}, {Tier.BULK: own})
     assert adder_from_document(json.loads(json.dumps(adder_document(adder))), frozenset({Tier.BULK})) == adder
     with pytest.raises(PricedModelError, match="not a stored adder"):
         adder_from_document({"slowdown": 1}, frozenset(Tier))

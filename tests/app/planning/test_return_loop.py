@@ -78,7 +78,7 @@ async def test_a_day_becomes_revisions_with_their_evidence(database: Database) -
 
 
 async def test_utilisation_is_busy_accelerator_time_over_paid_time(database: Database) -> None:
-    """64 at once is standard's operating point, 0.3 s + 1,023 · 14 ms an answer: ten minutes of it are ten busy ones."""
+    """64 at once is standard's operating point, 0.3 s + 1,023 · 14 ms an answer; ten minutes of it."""
     took_s = 0.3 + 1023 * 0.014
     rows = [
         answer_row(
