@@ -4,13 +4,13 @@ What is described wrongly is refused with 400 and says which field; a credential
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.admin.desk import Desk
 from app.admin.supply_bodies import AccessBody, ApprovalBody, ContractBody, DeploymentBody, ProviderBody
 from app.audit.service import Actor
+from app.db import Database
 from app.errors import NO_RETRY, MarketError
 from app.fleet import contract_store, credential_store, service, supply_store
 from app.fleet.contract_store import contract_document
@@ -22,6 +22,7 @@ from app.fleet.roster import Access
 from app.fleet.service import StateChange, not_in_fleet
 from app.fleet.statement_store import statement
 from app.fleet.statements import statement_document
+from app.fleet.vault import Vault
 from app.tuning import service as tuning
 from app.tuning.models import TunedModelRow
 from providers.errors import ProviderError
@@ -30,22 +31,41 @@ from scheduler.fleet import OfferId
 T = TypeVar("T")
 
 
-async def written(desk: Desk, work: Callable[[AsyncSession, int], Awaitable[T]]) -> T:
+class Rooms(Protocol):
+    """What this needs of the market: a desk has it, and a command can put it together."""
+
+    @property
+    def database(self) -> Database:
+        """Where the fleet is registered."""
+        ...
+
+    @property
+    def vault(self) -> Vault:
+        """Seals credentials."""
+        ...
+
+    @property
+    def now_us(self) -> Callable[[], int]:
+        """µs since the epoch."""
+        ...
+
+
+async def written(rooms: Rooms, work: Callable[[AsyncSession, int], Awaitable[T]]) -> T:
     """Runs work in one transaction; a value that cannot be is a refusal with the reason in words.
 
     Raises:
         MarketError: 400 with what is wrong, or whatever refusal the work raises.
     """
     try:
-        async with desk.database.writing() as session:
-            return await work(session, desk.now_us())
+        async with rooms.database.writing() as session:
+            return await work(session, rooms.now_us())
     except MarketError:
         raise
     except ValueError as error:
         raise MarketError(400, "invalid_value", str(error), retry=NO_RETRY) from error
 
 
-async def add_provider(desk: Desk, actor: Actor, body: ProviderBody) -> ProviderAccount:
+async def add_provider(rooms: Rooms, actor: Actor, body: ProviderBody) -> ProviderAccount:
     """Registers a provider, or renames it."""
 
     async def work(session: AsyncSession, now_us: int) -> ProviderAccount:
@@ -57,39 +77,39 @@ async def add_provider(desk: Desk, actor: Actor, body: ProviderBody) -> Provider
             raise not_in_fleet("provider", body.id)
         return account
 
-    return await written(desk, work)
+    return await written(rooms, work)
 
 
-async def remove_provider(desk: Desk, actor: Actor, provider_id: str, reason: str) -> None:
+async def remove_provider(rooms: Rooms, actor: Actor, provider_id: str, reason: str) -> None:
     """Takes a provider out of the fleet that runs nothing any more."""
-    await written(desk, lambda session, now_us: service.remove_provider(session, provider_id, actor, reason, now_us))
+    await written(rooms, lambda session, now_us: service.remove_provider(session, provider_id, actor, reason, now_us))
 
 
-async def set_access(desk: Desk, actor: Actor, provider_id: str, body: AccessBody) -> bool:
+async def set_access(rooms: Rooms, actor: Actor, provider_id: str, body: AccessBody) -> bool:
     """Says how a provider wants to be asked."""
     return await written(
-        desk, lambda session, now_us: contract_store.set_access(session, provider_id, body.access(), actor, now_us)
+        rooms, lambda session, now_us: contract_store.set_access(session, provider_id, body.access(), actor, now_us)
     )
 
 
-async def set_credential(desk: Desk, actor: Actor, provider_id: str, secret: str) -> ProviderCredential:
+async def set_credential(rooms: Rooms, actor: Actor, provider_id: str, secret: str) -> ProviderCredential:
     """Gives a provider a credential; gateways use it within a second."""
     return await written(
-        desk,
+        rooms,
         lambda session, now_us: credential_store.set_credential(
-            session, desk.vault, provider_id, secret, actor, now_us
+            session, rooms.vault, provider_id, secret, actor, now_us
         ),
     )
 
 
-async def remove_credential(desk: Desk, actor: Actor, provider_id: str, reason: str) -> ProviderCredential | None:
+async def remove_credential(rooms: Rooms, actor: Actor, provider_id: str, reason: str) -> ProviderCredential | None:
     """Takes a provider's credential out of use."""
     return await written(
-        desk, lambda session, now_us: credential_store.remove_credential(session, provider_id, actor, reason, now_us)
+        rooms, lambda session, now_us: credential_store.remove_credential(session, provider_id, actor, reason, now_us)
     )
 
 
-async def add_deployment(desk: Desk, actor: Actor, provider_id: str, body: DeploymentBody) -> DeploymentRow:
+async def add_deployment(rooms: Rooms, actor: Actor, provider_id: str, body: DeploymentBody) -> DeploymentRow:
     """Registers a deployment, or changes what is known of it."""
 
     async def work(session: AsyncSession, now_us: int) -> DeploymentRow:
@@ -100,54 +120,54 @@ async def add_deployment(desk: Desk, actor: Actor, provider_id: str, body: Deplo
             raise not_in_fleet("deployment", spec.id)
         return row
 
-    return await written(desk, work)
+    return await written(rooms, work)
 
 
-async def set_deployment_state(desk: Desk, actor: Actor, offer_id: str, change: StateChange) -> DeploymentRow:
+async def set_deployment_state(rooms: Rooms, actor: Actor, offer_id: str, change: StateChange) -> DeploymentRow:
     """Enables, drains or disables one deployment."""
     return await written(
-        desk, lambda session, now_us: service.change_deployment_state(session, offer_id, change, actor, now_us)
+        rooms, lambda session, now_us: service.change_deployment_state(session, offer_id, change, actor, now_us)
     )
 
 
-async def remove_deployment(desk: Desk, actor: Actor, offer_id: str, reason: str) -> None:
+async def remove_deployment(rooms: Rooms, actor: Actor, offer_id: str, reason: str) -> None:
     """Takes a deployment out of the fleet; what runs there finishes."""
 
     async def work(session: AsyncSession, now_us: int) -> None:
         if not await service.remove_deployment(session, offer_id, actor, reason, now_us):
             raise not_in_fleet("deployment", offer_id)
 
-    await written(desk, work)
+    await written(rooms, work)
 
 
-async def sign_contract(desk: Desk, actor: Actor, provider_id: str, body: ContractBody) -> Contract:
+async def sign_contract(rooms: Rooms, actor: Actor, provider_id: str, body: ContractBody) -> Contract:
     """Signs a contract with a provider."""
     return await written(
-        desk,
+        rooms,
         lambda session, now_us: contract_store.sign(session, body.contract(provider_id, now_us), actor, now_us),
     )
 
 
-async def end_contract(desk: Desk, actor: Actor, contract_id: str, ends_at_us: int | None, reason: str) -> Contract:
+async def end_contract(rooms: Rooms, actor: Actor, contract_id: str, ends_at_us: int | None, reason: str) -> Contract:
     """Ends a contract, now where no moment is named."""
 
     async def work(session: AsyncSession, now_us: int) -> Contract:
         at_us = now_us if ends_at_us is None else ends_at_us
         return await contract_store.end(session, contract_id, at_us, actor, reason, now_us)
 
-    return await written(desk, work)
+    return await written(rooms, work)
 
 
-async def provider_details(desk: Desk, provider_id: str) -> dict[str, Any]:
+async def provider_details(rooms: Rooms, provider_id: str) -> dict[str, Any]:
     """A provider's account: how it is asked, what of its credential may be shown, and its contracts."""
-    async with desk.database.reading() as session:
+    async with rooms.database.reading() as session:
         account = await session.get(ProviderAccount, provider_id)
         if account is None:
             raise not_in_fleet("provider", provider_id)
         access = (await supply_store.accesses(session)).get(provider_id)
         credential = await supply_store.credential_of(session, provider_id)
         signed = await supply_store.contracts(session, provider_id)
-    now_us = desk.now_us()
+    now_us = rooms.now_us()
     return {
         "id": account.id,
         "name": account.name,
@@ -159,23 +179,23 @@ async def provider_details(desk: Desk, provider_id: str) -> dict[str, Any]:
     }
 
 
-async def provider_statement(desk: Desk, provider_id: str, period: tuple[int, int]) -> dict[str, Any]:
+async def provider_statement(rooms: Rooms, provider_id: str, period: tuple[int, int]) -> dict[str, Any]:
     """What is owed to a provider for a period."""
-    async with desk.database.snapshot() as session:
-        return statement_document(await statement(session, provider_id, *period, desk.now_us()))
+    async with rooms.database.snapshot() as session:
+        return statement_document(await statement(session, provider_id, *period, rooms.now_us()))
 
 
-async def probe(desk: Desk, offer_id: str, clients: LiveClients, elapsed_us: Callable[[], int]) -> dict[str, Any]:
+async def probe(rooms: Rooms, offer_id: str, clients: LiveClients, elapsed_us: Callable[[], int]) -> dict[str, Any]:
     """One health request to a deployment, and what came of it.
 
     Args:
-        desk: the rooms.
+        rooms: what it works with.
         offer_id: which.
         clients: with credentials to be had; closed here.
         elapsed_us: µs that never run backwards.
     """
-    now_us = desk.now_us()
-    async with desk.database.reading() as session:
+    now_us = rooms.now_us()
+    async with rooms.database.reading() as session:
         roster = await read_roster(session, now_us)
     found = [each for each in roster.deployed if each.id == offer_id]
     if not found:
@@ -195,7 +215,7 @@ async def probe(desk: Desk, offer_id: str, clients: LiveClients, elapsed_us: Cal
 
 
 async def decide_tuned(
-    desk: Desk, actor: Actor, model_id: str, decision: ApprovalBody | str, version: int | None = None
+    rooms: Rooms, actor: Actor, model_id: str, decision: ApprovalBody | str, version: int | None = None
 ) -> TunedModelRow:
     """Approves a tuned model, or refuses it with a reason."""
 
@@ -204,9 +224,9 @@ async def decide_tuned(
             return await tuning.refuse(session, model_id, decision, actor, now_us, version)
         return await tuning.approve(session, model_id, decision.approval(), actor, now_us)
 
-    return await written(desk, work)
+    return await written(rooms, work)
 
 
-async def withdraw_tuned(desk: Desk, actor: Actor, model_id: str, reason: str) -> TunedModelRow:
+async def withdraw_tuned(rooms: Rooms, actor: Actor, model_id: str, reason: str) -> TunedModelRow:
     """Takes a tuned model off sale and its deployments out of the fleet."""
-    return await written(desk, lambda session, now_us: tuning.withdraw_model(session, model_id, reason, actor, now_us))
+    return await written(rooms, lambda session, now_us: tuning.withdraw_model(session, model_id, reason, actor, now_us))

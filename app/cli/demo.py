@@ -178,14 +178,15 @@ def emulated_document(offers: Curves, ports: Mapping[str, int], host: str = "127
                 "label": offer.label,
                 "stops_early": True,  # as a model does that has said what it had to say
                 "seed": index,
-                "engine": _engine(deployment),
+                "engine": engine_document(deployment),
             }
             for index, (offer_id, (offer, deployment)) in enumerate(sorted(offers.items()), start=1)
         ]
     }
 
 
-def _engine(deployment: Deployment) -> dict[str, Any]:
+def engine_document(deployment: Deployment) -> dict[str, Any]:
+    """How an emulated engine is told to follow a deployment: its load curve, or the speed its seller declares."""
     if deployment.price is not None:
         return spec_document(_declared(deployment))
     return {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from app.cli import provider_add, provider_emulate, provider_state, provider_terms
 from app.cli.failure import Failure
 from app.cli.option_set import takes
 from app.cli.terminal import answer, note
@@ -28,12 +29,9 @@ REFUSED: Final = 4
 NOTHING_MEASURED: Final = 5
 NAMES_SHOWN: Final = 5
 
-app = typer.Typer(help="Backends that make tokens.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps the group a group while it has one command."""
+app = typer.Typer(help="Who makes tokens: register, measure, watch, drain, pay.", no_args_is_help=True)
+for _commands in (provider_state, provider_add, provider_terms, provider_emulate):
+    _commands.register(app)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +65,37 @@ def measure(options: MeasureOptions) -> None:
     Exit status: 0 measured; 2 wrong usage; 3 nobody answers; 4 refused (model, credential or request);
     5 it answers, but with nothing that can be measured.
     """
-    from providers.measure import SweepPlan
     from providers.spec import ProviderSpecError
 
     try:
-        loads = _loads(options.concurrency)
-        lengths = (options.isl, options.osl)
-        plan = SweepPlan(loads, *lengths, options.seconds_max, options.requests_max, options.seed)
-        spec = _spec(options, max(loads))
+        plan, spec = _planned(options, None)
         _expect_folder(options.out)
     except (ValueError, ProviderSpecError) as error:
         raise typer.BadParameter(str(error)) from error
     sweep, served = _swept(spec, plan)
     _report(sweep, _profile(sweep, served, options), options)
+
+
+def measured_profile(options: MeasureOptions, api_key: str | None) -> "Profile":
+    """Measures a backend; a failure ends the program as :func:`measure` does.
+
+    Raises:
+        ValueError: options that cannot be.
+    """
+    plan, spec = _planned(options, api_key)
+    sweep, served = _swept(spec, plan)
+    for said in sweep.notes:
+        note(said)
+    return _profile(sweep, served, options)
+
+
+def _planned(options: MeasureOptions, api_key: str | None) -> "tuple[SweepPlan, ProviderSpec]":
+    from providers.measure import SweepPlan
+
+    loads = _loads(options.concurrency)
+    lengths = (options.isl, options.osl)
+    plan = SweepPlan(loads, *lengths, options.seconds_max, options.requests_max, options.seed)
+    return plan, _spec(options, max(loads), api_key)
 
 
 def _loads(text: str) -> tuple[int, ...]:
@@ -95,12 +111,12 @@ def _expect_folder(out: Path | None) -> None:
         raise ValueError(f"--out: there is no folder {out.parent}")
 
 
-def _spec(options: MeasureOptions, concurrency: int) -> "ProviderSpec":
+def _spec(options: MeasureOptions, concurrency: int, api_key: str | None) -> "ProviderSpec":
     from providers.base import Timeouts
     from providers.spec import ProviderKind, ProviderSpec
 
     name = options.api_key_env
-    key = os.environ.get(name) if name else None
+    key = api_key or (os.environ.get(name) if name else None)
     if name and not key:
         raise ValueError(f"--api-key-env: the variable {name} is not set")
     patient = Timeouts(connect_s=5.0, first_token_s=600.0, gap_s=600.0, total_s=3600.0)
