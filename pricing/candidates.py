@@ -285,7 +285,10 @@ def _unmeasured(model: str, of_model: list[Profile], selection: Selection) -> st
 
 def _nothing(model: str, lengths: LengthClass, of_model: list[Profile], excluded: list[tuple[str, str]]) -> str:
     if not of_model:
-        return f"no profile of {model!r}; see `goodput profiles list`"
+        return (
+            f"no profile of {model!r}, or none of which a load can be used (one whose first token takes more than half "
+            "of the answer cannot; are its times in milliseconds?); see `goodput profiles list`"
+        )
     classes = sorted({each for profile in of_model for each in profile.classes})
     if lengths not in classes:
         return f"{model} was not measured at ISL/OSL {lengths}; measured: {', '.join(map(str, classes))}"

@@ -8,6 +8,7 @@ from pricing.candidates import Candidate, Candidates, FrontierError, candidates
 from pricing.cost_plus import TierPrice, cost_plus, costing, flags
 from pricing.explain import explain
 from pricing.hardware import HardwareCost
+from pricing.plausible import oddities_of, queue_dominated
 from pricing.pricebook import RateCard
 from pricing.profiles import LengthClass, Profile, cleaned
 from pricing.slo import Rung, Tier
@@ -88,12 +89,15 @@ def derive(
     given = assumptions or Assumptions()
     measured = [profile for profile in profiles if profile.model == model]
     usable = cleaned(measured)
-    lengths = given.lengths or reference_class(usable, hardware_costs, given)
+    lengths = given.lengths or reference_class(usable or measured, hardware_costs, given)
+    if (waiting := queue_dominated(measured, lengths)) != "":
+        raise FrontierError(waiting)
     _refuse_one_load(measured, lengths)
     found = candidates(usable, model, lengths, hardware_costs, given.selection, given.parameters_billion)
     chosen = _with_adder(_with_declared_premium(tiers(found, given.rules), usable, given), given)
     prices = cost_plus(chosen, given, spreads(found, chosen, given))
-    return Derivation(model, lengths, prices, chosen.missing, flags(prices, lengths), found.excluded)
+    odd = oddities_of((point.chosen.profile for point in chosen.sold.values()), lengths)
+    return Derivation(model, lengths, prices, chosen.missing, (*flags(prices, lengths), *odd), found.excluded)
 
 
 def spreads(found: Candidates, chosen: Tiers, given: Assumptions) -> dict[Tier, Spread]:

@@ -7,6 +7,7 @@ from typing import Any
 from pricing.candidates import Candidate, Candidates
 from pricing.derivation_document import DIGITS, candidate_document, zone_document
 from pricing.frontier import Frontier, Interpolated
+from pricing.plausible import oddities_of
 
 NAMES = (
     *("hardware", "engine", "engine_version", "precision", "mode", "spec_decoding", "n_gpus", "concurrency"),
@@ -36,8 +37,16 @@ def frontier_document(found: Candidates, front: Frontier, speeds: Iterable[float
         "frontier": [point_document(candidate) for candidate in front.points],
         "at": [at_document(front, speed) for speed in speeds],
         "goldilocks": zone_document(front.goldilocks()),
+        "flags": list(frontier_flags(found, front)),
         "excluded": [{"profile": name, "reason": reason} for name, reason in found.excluded],
     }
+
+
+def frontier_flags(found: Candidates, front: Frontier) -> tuple[str, ...]:
+    """What a reader should know before believing a frontier: a single load, or load curves that make no sense."""
+    loads = {(each.deployment_id, each.point.concurrency) for each in found.points}
+    alone = ("one operating point alone: how speed falls with load is not known",) if len(loads) == 1 else ()
+    return (*alone, *oddities_of((each.profile for each in front.points), found.lengths))
 
 
 def point_document(candidate: Candidate) -> dict[str, Any]:

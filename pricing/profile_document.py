@@ -12,6 +12,7 @@ from typing import Any
 
 from pricing.document_reader import Reader, shown
 from pricing.money import MoneyError, Rate, format_usd_per_mtok, usd_per_mtok
+from pricing.plausible import refuse_mixed_units
 from pricing.profiles import (
     Basis,
     Configuration,
@@ -197,7 +198,9 @@ def _point(reader: Reader, provenance: Provenance) -> OperatingPoint:
     _check_latencies(reader, point)
     _check_interactivity(reader, point)
     reader.finish()
-    return _with_throughput(reader, point)
+    point = _with_throughput(reader, point)
+    refuse_mixed_units(point)
+    return point
 
 
 def _check_latencies(reader: Reader, point: OperatingPoint) -> None:

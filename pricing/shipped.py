@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from pricing.money import usd_per_mtok
+from pricing.plausible import refuse_mixed_units
 from pricing.profiles import (
     Basis,
     Configuration,
@@ -73,6 +74,7 @@ def _measured(row: Row, licences: Mapping[str, str]) -> tuple[tuple[str, Configu
         osl_mean=osl_mean,
         provenance=_provenance(row, licences, optional_day(row["measured_on"]), row["engine_version"]),
     )
+    refuse_mixed_units(point)
     return (row["model"], _configuration(row)), point
 
 

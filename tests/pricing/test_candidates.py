@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from pricing.candidates import (
@@ -120,6 +122,8 @@ def test_a_selection_for_no_speculation_takes_only_what_is_known_not_to_speculat
 
 def test_every_part_of_a_configuration_can_be_selected() -> None:
     measured = profile(point(1, 9, 9))
+    alone: dict[str, Any]
+    another: dict[str, Any]
     for name, value in {
         "hardware": "box",
         "engine": "vllm",
@@ -128,8 +132,9 @@ def test_every_part_of_a_configuration_can_be_selected() -> None:
         "spec_decoding": "none",
         "deployment_id": "box-vllm-fp8-agg-tp1",
     }.items():
-        assert Selection(**{name: frozenset({value})}).refusal(measured) is None
-        assert Selection(**{name: frozenset({"other"})}).refusal(measured) == f"{name} {value} is not selected"
+        alone, another = ({name: frozenset({each})} for each in (value, "other"))
+        assert Selection(**alone).refusal(measured) is None
+        assert Selection(**another).refusal(measured) == f"{name} {value} is not selected"
 
 
 def test_a_model_that_does_not_fit_the_memory_is_left_out() -> None:
@@ -157,7 +162,7 @@ def test_a_precision_without_a_known_size_is_not_checked() -> None:
 @pytest.mark.parametrize(
     ("model", "lengths", "message"),
     [
-        ("n", CHAT, "no profile of 'n'; see `goodput profiles list`"),
+        ("n", CHAT, "no profile of 'n', or none of which a load can be used"),
         ("m", LengthClass(7, 7), "m was not measured at ISL/OSL 7/7; measured: 1000/1000"),
     ],
 )

@@ -77,7 +77,7 @@ def own_profile(loads: list[int], tpot_s: float, osl: int) -> Profile:
 
 @given(
     st.lists(st.integers(1, 5_000), min_size=1, max_size=8, unique=True),
-    st.floats(1e-5, 5.0),
+    st.floats(1e-5, 1.9),
     st.integers(2, 4_000),
 )
 def test_importing_an_exported_profile_gives_it_back(loads: list[int], tpot_s: float, osl: int) -> None:
