@@ -88,7 +88,7 @@ def _tried(options: WhatIfOptions, speeds: tuple[float, ...]) -> "Trial":
     )
     tried = (*levers(found.points), *_cost_levers(options, settings))
     assumed = [lever.assumption for lever in tried if lever.assumption]
-    at = speeds or _tier_speeds(found)
+    at = tuple(dict.fromkeys(speeds)) or _tier_speeds(found)
     return Trial(found, settings.ownership, tornado(effects(found.points, at, tried)), assumed)
 
 

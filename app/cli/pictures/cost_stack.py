@@ -37,7 +37,7 @@ PARTS = {
     "caution": ("caution, for what is not sure", "#e8b04a", INK),
     "margin": ("margin", "#8fcaa8", INK),
 }
-NEGATIVE = "#b42323"
+NEGATIVE, FADED = "#b42323", "#ffffffb0"
 TABLE_COLUMNS = ("tier", "tokens", *PARTS, "price, USD/M", "cost p10", "cost p50", "cost p90", "run on")
 
 
@@ -81,6 +81,11 @@ class Stack:
     middle: float
     high: float
 
+    @property
+    def drawn(self) -> list[tuple[str, float]]:
+        """The parts in the order drawn: what adds, then what takes away, back from the end."""
+        return sorted(((part, usd) for part, usd in self.parts.items() if usd), key=lambda each: each[1] < 0)
+
 
 def stack(price: TierPrice, name: TokenClass) -> Stack:
     """Takes a tier's price of one token class apart.
@@ -114,7 +119,7 @@ class Bar:
         """How far its parts and whiskers go, as a share of its price."""
         if self.stack.price <= 0:
             return 1.0
-        ends = accumulate(self.stack.parts.values())
+        ends = accumulate(usd for _, usd in self.stack.drawn)
         return max(*ends, self.stack.high, self.stack.price) / self.stack.price
 
 
@@ -181,9 +186,8 @@ def _bar(axes: Axes, bar: Bar, reach: float) -> dict[str, list[str]]:
         return {}
     tips: dict[str, list[str]] = {}
     at = 0.0
-    for part, usd in each.parts.items():
-        if usd:
-            tips.update(_part(axes, bar, part, at))
+    for part, usd in each.drawn:
+        tips.update(_part(axes, bar, part, at))
         at += usd
     if each.high > each.low:
         middle = each.middle / each.price
@@ -193,19 +197,29 @@ def _bar(axes: Axes, bar: Bar, reach: float) -> dict[str, list[str]]:
 
 
 def _part(axes: Axes, bar: Bar, part: str, at: float) -> dict[str, list[str]]:
-    """One piece of a bar; one that takes away is drawn back over what it takes, hatched."""
+    """One piece of a bar; one that takes away is drawn back from the end, hatched."""
     usd, price = bar.stack.parts[part], bar.stack.price
-    said, colour, ink = PARTS[part]
-    width = usd / price
-    face, edge, hatch = (colour, PAPER, None) if usd > 0 else ("none", NEGATIVE, "////")
-    (drawn,) = axes.barh([bar.y], [width], BAR, left=at / price, linewidth=0.6, color=face, edgecolor=edge, hatch=hatch)
+    said, colour, _ = PARTS[part]
+    face, edge, hatch = (colour, PAPER, None) if usd > 0 else (FADED, NEGATIVE, "////")
+    left, width = at / price, usd / price
+    (drawn,) = axes.barh([bar.y], [width], BAR, left=left, linewidth=0.6, color=face, edgecolor=edge, hatch=hatch)
     gid = f"{bar.name}-{bar.tier}-{part.replace(' ', '-')}"
     drawn.set_gid(gid)
-    if width >= LABEL_SHARE_MIN:
-        axes.text(at / price + width / 2, bar.y - 0.04, dollars(usd), ha="center", va="center", fontsize=8, color=ink)
+    _figure(axes, bar, part, sorted((left, left + width)))
     return {
         gid: [f"{bar.tier}, {TITLES[bar.name]}: {said}\n{dollars(usd)} per million tokens, {width:.1%} of the price"]
     }
+
+
+def _figure(axes: Axes, bar: Bar, part: str, ends: Sequence[float]) -> None:
+    """Writes a part's dollars where it is seen: the part of a bar beyond its price is taken off again."""
+    usd = bar.stack.parts[part]
+    start, end = (ends[0], min(ends[1], 1.0)) if usd > 0 else (ends[0], ends[1])
+    if end - start < LABEL_SHARE_MIN * axes.get_xlim()[1]:
+        return
+    box = None if usd > 0 else {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
+    ink = PARTS[part][2] if usd > 0 else NEGATIVE
+    axes.text((start + end) / 2, bar.y - 0.04, dollars(usd), ha="center", va="center", fontsize=8, color=ink, bbox=box)
 
 
 def _legend(bars: Sequence[Bar]) -> list[Line]:
@@ -215,7 +229,7 @@ def _legend(bars: Sequence[Bar]) -> list[Line]:
         Line(said, "s", colour) for part, (said, colour, _) in PARTS.items() if any(parts[part] for parts in drawn)
     ]
     if any(usd < 0 for parts in drawn for usd in parts.values()):
-        lines.append(Line("hatched: takes away", "s", NEGATIVE, is_hollow=True))
+        lines.append(Line("hatched: taken off again", "s", NEGATIVE, is_hollow=True))
     return [
         *lines,
         Line(""),

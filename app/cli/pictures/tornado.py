@@ -109,7 +109,7 @@ def _panel(axes: Axes, x: float, rows: Sequence[Effect], reach: tuple[float, flo
     axes.grid(visible=True, axis="x")
     axes.xaxis.set_major_formatter(lambda value, _: _percent(value))
     axes.tick_params(axis="x", labelbottom=False, length=0)
-    return {gid: said for row, effect in enumerate(rows) for gid, said in _bar(axes, row, effect, f"{x:g}").items()}
+    return {gid: said for row, effect in enumerate(rows) for gid, said in _bar(axes, row, effect, f"{x:.12g}").items()}
 
 
 def _bar(axes: Axes, row: int, effect: Effect, speed: str) -> dict[str, list[str]]:

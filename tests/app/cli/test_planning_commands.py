@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,13 @@ def test_levers_are_told_at_every_speed_asked_for() -> None:
         assert levers["power at 0.16 USD/kWh"]["saved_share"]["attainable"] == pytest.approx(0.08 * 2.17 / 1.95)
         assert levers["vllm only"]["saved_usd_per_mtok"]["attainable"] > 0
     assert "0.08 USD/kWh" in found["assumptions"][0]
+
+
+def test_a_speed_named_twice_is_told_once_and_a_tornado_is_drawn(tmp_path: Path) -> None:
+    found = document(*WHATIF, "--at", "100,100,200", "--plot", str(path := tmp_path / "t.html"))
+    assert [group["interactivity_tok_s_user"] for group in found["tornado"]] == [100, 200]
+    rows = path.read_text(encoding="utf-8").count("<tr>") - 1
+    assert rows == sum(len(group["levers"]) for group in found["tornado"])
 
 
 def test_without_speeds_the_levers_are_told_where_the_tiers_are_sold() -> None:
