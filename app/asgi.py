@@ -239,7 +239,15 @@ def _lease_store(settings: Settings) -> tuple[LeaseStore, Callable[[], str], Cal
 
 def _dispatcher(settings: Settings) -> Dispatcher:
     """This process's dispatcher; its ties fall differently from its neighbours'."""
-    return Dispatcher(Policy(queue_max=settings.dispatch_queue_max), seed=int.from_bytes(os.urandom(4), "big"))
+    policy = Policy(
+        queue_max=settings.dispatch_queue_max,
+        retry_share=settings.retry_share,
+        hedge_share=settings.hedge_share,
+        explore_share=settings.explore_share,
+        affinity_load_max=settings.affinity_load_max,
+        margin_step=settings.margin_step,
+    )
+    return Dispatcher(policy, seed=int.from_bytes(os.urandom(4), "big"))
 
 
 async def _nothing() -> None:

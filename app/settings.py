@@ -50,6 +50,17 @@ class Settings(BaseSettings):
     writer_batch_max: int = Field(default=256, ge=1)
     dispatch_queue_max: int = Field(default=512, ge=1)
     attempts_max: int = Field(default=3, ge=1, description="offers tried for one request before its first content")
+    retry_share: float = Field(default=0.10, ge=0, le=1, description="of all requests may be tried again, and ten more")
+    hedge_share: float = Field(
+        default=0.02, ge=0, le=1, description="of all requests may get a second attempt; 0: none"
+    )
+    explore_share: float = Field(default=0.01, ge=0, le=1, description="of lesser requests try another offer first")
+    affinity_load_max: float = Field(default=0.5, ge=0, le=1, description="above it no prompt goes back to its cache")
+    margin_step: float = Field(default=0.01, ge=0, le=1, description="how far one answer moves its tier's headroom")
+    stream_inside: bool = Field(default=True, description="backends stream also what customers want in one body")
+    explain_offers_max: int = Field(
+        default=8, ge=0, description="with at most so many offers all placements are explained"
+    )
     client_stall_s_max: float = Field(
         default=60.0, gt=0, description="a reader that takes nothing for so long has hung up"
     )

@@ -63,6 +63,11 @@ class Metrics:
         self.attained = self._counter("requests_attained", "Requests whose every token was good", "tier", "model")
         self.refusals = self._counter("refusals", "Requests not taken, by error code", "code")
         self.failovers = self._counter("failovers", "Attempts repeated on another offer", "offer")
+        self.retries_refused = self._counter("retries_refused", "Failed attempts that were not repeated", "code")
+        self.hedges = self._counter("hedges", "Second attempts beside slow premium ones")
+        self.hedges_won = self._counter("hedges_won", "Second attempts that brought the first content")
+        self.hedge_cost = self._counter("hedge_cost_usd", "What cancelled attempts cost us")
+        self.continuations = self._counter("continuations", "Answers that went on at another offer after a break")
         self.tokens_input = self._counter("tokens_input", "Prompt tokens of settled requests", "tier", "model")
         self.tokens_delivered = self._counter(
             "tokens_delivered", "Output tokens delivered", "tier", "model", "provider"

@@ -161,6 +161,14 @@ class Breaker:
             case _:
                 pass  # it left before the breaker opened: says nothing about now
 
+    def is_probed(self, now_us: int) -> bool:
+        """Whether a probe is on its way."""
+        return self._probe_until_us is not None and now_us < self._probe_until_us
+
+    def on_left(self) -> None:
+        """The probe ended without a verdict, because its customer left or another attempt was quicker."""
+        self._probe_until_us = None
+
     def on_failure(self, kind: FailureKind, now_us: int, retry_after_us: int | None = None) -> None:
         """An attempt failed.
 

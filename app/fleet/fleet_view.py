@@ -15,7 +15,7 @@ from app.db import Database
 from app.fleet.consumed_cache import ConsumedCache
 from app.fleet.contracts import exhausted
 from app.fleet.credential_store import note_refused
-from app.fleet.health import Health
+from app.fleet.health import Entry, Health
 from app.fleet.leases import LeaseStore, Quota
 from app.fleet.live_client import LiveClients
 from app.fleet.offers import offers_by_model
@@ -29,6 +29,7 @@ from providers.base import Provider
 from providers.errors import ProviderCredentialRejected, ProviderError
 from scheduler.breaker import BreakerState
 from scheduler.fleet import Fleet, Load, OfferId
+from scheduler.shadow import ShadowPrices
 
 REFRESH_S = 1.0
 Caps = Callable[[AsyncSession], Awaitable[Mapping[str, Quota]]]
@@ -67,6 +68,7 @@ class FleetView:
         self._consumed = ConsumedCache()
         self._refusals: dict[str, str] = {}
         self._health = Health()
+        self._shadow = ShadowPrices()
         self._deployed: dict[OfferId, Deployed] = {}
         self._troubles: dict[str, str] = {}
         self._fleet = Fleet({})
@@ -83,17 +85,25 @@ class FleetView:
         self._fleet = replace(self._fleet, loads={**self._fleet.loads, **loads})
 
     def provider(self, offer_id: OfferId) -> Provider:
-        """The live client of an offer, for one attempt there: it counts as the probe where the breaker is half open.
+        """The live client of an offer.
 
         Raises:
             ProviderUnreachable: the offer vanished, or its credential is missing.
         """
-        provider = self._clients.provider(offer_id)
+        return self._clients.provider(offer_id)
+
+    def enter(self, offer_id: OfferId) -> Entry:
+        """Begins one attempt there. A probe ends with :meth:`succeeded`, :meth:`failed` or :meth:`left`."""
         now_us = self._now_us()
-        if self._health.breaker_state(offer_id, now_us) is BreakerState.HALF_OPEN:
-            self._health.enter(offer_id, now_us)
+        entry = self._health.enter(offer_id, now_us)
+        if entry is Entry.PROBE:
             self._snap(now_us)
-        return provider
+        return entry
+
+    def left(self, offer_id: OfferId) -> None:
+        """A probe ended without a verdict: its customer left, or another attempt was quicker."""
+        self._health.left(offer_id)
+        self._snap(self._now_us())
 
     def is_emulated(self, offer_id: OfferId) -> bool:
         """Whether its tokens are made up at measured speeds."""
@@ -198,6 +208,7 @@ class FleetView:
         self._health.note_loads(loads, now_us)
         self._fleet = replace(self._fleet, loads=loads, calibrations=self._health.calibrations(now_us))
         self._snap(now_us)
+        self._fleet = replace(self._fleet, shadow_prices=self._shadow.observe(self._fleet, now_us))
         await self._clients.close_retired(loads, now_us)
 
     async def run(self, every_s: float = REFRESH_S) -> None:

@@ -2,14 +2,26 @@
 
 import zlib
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 
 from app.fleet.experience import LoadHistory
 from app.fleet.roster import Deployed, State
 from pricing.slo import US_PER_S, Tier
 from providers.errors import ProviderCredentialRejected, ProviderError, ProviderOverloaded
-from scheduler.breaker import Breaker, BreakerState, FailureKind, shut
+from scheduler.breaker import Breaker, BreakerState, FailureKind, is_panicking, shut
 from scheduler.calibration import Calibrator
 from scheduler.fleet import NEUTRAL, Calibration, Load, OfferId
+
+
+class Entry(StrEnum):
+    """How one attempt at an offer begins."""
+
+    FREE = "free"
+    """Like any other."""
+    PROBE = "probe"
+    """It alone tells whether the offer is well again; whoever makes it owes a verdict, or says that it left."""
+    SHUT = "shut"
+    """Not at all: the breaker shut since the place was given, or another probes it."""
 
 
 class Health:
@@ -72,10 +84,30 @@ class Health:
         if breaker := self._breakers.get(offer_id):
             breaker.on_failure(failure_kind(error), now_us, _retry_after_us(error))
 
-    def enter(self, offer_id: OfferId, now_us: int) -> None:
-        """A request goes there; where the breaker is half open, it is the probe."""
+    def enter(self, offer_id: OfferId, now_us: int) -> Entry:
+        """A request goes there; of those that meet a half-open breaker, exactly one is the probe."""
+        breaker = self._breakers.get(offer_id)
+        if breaker is None or breaker.state(now_us) is BreakerState.CLOSED:
+            return Entry.FREE
+        is_panic = is_panicking(self._beside(offer_id), now_us)
+        is_probed = breaker.is_probed(now_us)
+        if not breaker.enter(now_us, is_panic=is_panic):
+            return Entry.SHUT
+        return Entry.PROBE if breaker.state(now_us) is BreakerState.HALF_OPEN and not is_probed else Entry.FREE
+
+    def left(self, offer_id: OfferId) -> None:
+        """A probe ended without a verdict; the next request may be one."""
         if breaker := self._breakers.get(offer_id):
-            breaker.enter(now_us)
+            breaker.on_left()
+
+    def _beside(self, offer_id: OfferId) -> dict[OfferId, Breaker]:
+        """The breakers of all offers of the same model that operators let work."""
+        model = self._deployed[offer_id].spec.model
+        return {
+            other: self._breakers[other]
+            for other, each in self._deployed.items()
+            if each.spec.model == model and each.decided is State.ENABLED
+        }
 
     def breaker_state(self, offer_id: OfferId, now_us: int) -> BreakerState:
         """The breaker's state; closed for an offer that is not known."""

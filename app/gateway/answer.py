@@ -1,12 +1,16 @@
 """Everything known about one request while it is served; pure values and small decisions."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from app.fleet.leases import Allowance
+from app.gateway.continuation import Resumed, together
 from app.gateway.wire import Order
 from app.identity.caller import Caller, Limits
 from app.metering.delivery import Delivery
 from app.metering.meter import Reported
+from pricing.money import ZERO, NanoUsd
 from pricing.pricebook import PriceBook
 from pricing.rating import Ending, Quote, quote
 from pricing.slo import Ladder, Tier
@@ -15,7 +19,7 @@ from providers.base import TokenChunk
 from providers.errors import ProviderError
 from scheduler.fleet import Offer
 from scheduler.jobs import Job
-from scheduler.placement import Candidate
+from scheduler.placement import Candidate, Why
 
 EXTEND_AHEAD_TOKENS = 128
 BYTES_PER_TOKEN_DENSE = 3
@@ -52,15 +56,44 @@ class Ask:
         return self.input_predicted + self.job.output_tokens
 
 
+@dataclass(slots=True)
+class Choices:
+    """Where a request stands among the models that may serve it.
+
+    Attributes:
+        ask: the one that is tried now.
+        left: those not tried yet, in order.
+        held: nano-USD held for the request so far, as far as other models are concerned.
+    """
+
+    ask: Ask
+    left: list[Ask] = field(default_factory=list[Ask])
+    held: NanoUsd = ZERO
+
+    @property
+    def ceiling(self) -> NanoUsd:
+        """nano-USD that the request costs at most, whichever model serves it."""
+        return max(each.quote.ceiling for each in (self.ask, *self.left))
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A request's place: the offer that runs it, and the lease that keeps the place."""
+    """A request's place: the offer that runs it, and the lease that keeps the place.
+
+    Attributes:
+        candidates: the offers that could be chosen and were to be tried, best first.
+        overdue_us: how long the first token may take before a second attempt beside it; None without one.
+        why: every offer's part in the decision, where it is to be explained.
+    """
 
     job: Job
     tier: Tier
     candidate: Candidate
     allowance: Allowance | None
     placed_at_us: int
+    candidates: tuple[Candidate, ...] = ()
+    overdue_us: int | None = None
+    why: Why | None = None
 
     @property
     def offer(self) -> Offer:
@@ -111,31 +144,52 @@ class Answer:
     Attributes:
         pending: what came before the first content; held back so that a failover can stay unseen.
         body: the whole answer, when it is not streamed.
+        tried: the offers that failed this request.
+        tokens_before: output tokens that were delivered before the attempt that runs now; its prompt has them too.
+        usage_last: what the last attempt reported of itself.
+        story: what became of each attempt, in words for operators.
+        resumed: each time that another offer went on with the answer.
+        hedge: what became of a second attempt beside the first; None without one.
+        choices: the models that may serve it.
+        asked: the model that was asked for first.
     """
 
-    ask: Ask
+    choices: Choices
     placement: Placement
     delivery: Delivery
     reserve: Reserve
     admitted_at_us: int
+    asked: str = ""
     usage: Usage | None = None
     hidden_tokens: int = 0
     finish_reason: str | None = None
     attempts: int = 1
     body: bytes = b""
     pending: list[TokenChunk] = field(default_factory=list[TokenChunk])
+    tried: set[str] = field(default_factory=set[str])
+    tokens_before: int = 0
+    usage_last: Usage | None = None
+    story: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    resumed: list[Resumed] = field(default_factory=list[Resumed])
+    hedge: dict[str, Any] | None = None
+
+    @property
+    def ask(self) -> Ask:
+        """The request as the model understands and prices it that serves it now."""
+        return self.choices.ask
 
     def note(self, chunk: TokenChunk) -> None:
         """Keeps what a chunk says about the whole answer."""
         if chunk.usage is not None:
-            self.usage = chunk.usage
+            self.usage_last = chunk.usage
+            self.usage = together(self.tokens_before, chunk.usage) if self.tokens_before else chunk.usage
             self.hidden_tokens = chunk.reasoning_tokens
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
 
     def begin_again(self) -> None:
         """Forgets a failed attempt of which the customer saw nothing."""
-        self.usage = self.finish_reason = None
+        self.usage = self.usage_last = self.finish_reason = None
         self.hidden_tokens = 0
         self.pending.clear()
 
@@ -178,6 +232,6 @@ def is_first_content(chunk: TokenChunk) -> bool:
     return chunk.content_events > 0 or chunk.finish_reason is not None
 
 
-def without(job: Job, offer_id: str) -> Job:
-    """The same job, not to be placed on an offer that failed it."""
-    return replace(job, excluded=job.excluded | {offer_id})
+def without(job: Job, offer_ids: Iterable[str]) -> Job:
+    """The same job, not to be placed on offers that failed it."""
+    return replace(job, excluded=job.excluded.union(offer_ids))

@@ -8,11 +8,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, assert_never
 
+from app.errors import MarketError
 from app.fleet.leases import Allowance, Denied, LeaseCandidate, Leased, LeaseRequest, LeaseStore, Limited
 from app.gateway.answer import Admission, Placement
 from app.gateway.errors import capacity_exceeded, invalid, no_provider, rate_limited
 from app.logs import get_logger
-from pricing.slo import US_PER_S
+from pricing.slo import US_PER_S, Tier
 from scheduler.dispatcher import Dispatcher, UnknownCandidate, UnknownJob
 from scheduler.fleet import IDLE, Fleet, Load, OfferId
 from scheduler.jobs import Job, JobId
@@ -62,7 +63,42 @@ class Driver:
         Raises:
             MarketError: it is refused now; nothing was reserved.
         """
-        decision = self._dispatcher.on_arrival(job, self._source.fleet, self._clock_us())
+        return self._decided(job, self._dispatcher.on_arrival(job, self._source.fleet, self._clock_us()))
+
+    def arrive_again(self, job: Job) -> Admit | Wait:
+        """Asks where a job may run whose attempt failed; the offers that failed it are among its ``excluded``.
+
+        Raises:
+            MarketError: nowhere in time, or too many others were tried again.
+        """
+        return self._decided(job, self._dispatcher.on_failed(job, self._source.fleet, self._clock_us()))
+
+    async def pause(self, attempts: int) -> None:
+        """Waits, after so many attempts, for the random moment before the next one."""
+        await asyncio.sleep(self._dispatcher.retry_delay_us(attempts) / US_PER_S)
+
+    def settled(self, tier: Tier, *, is_attained: bool) -> None:
+        """An answer ended as it should, and all of it was good or not."""
+        self._dispatcher.on_settled(tier, is_attained=is_attained)
+
+    async def hedge(self, placement: Placement) -> Placement | None:
+        """A place for a second attempt beside one whose first token is overdue; None where none may be or is free."""
+        admit = self._dispatcher.on_overdue(placement.job, placement.offer.id, self._source.fleet, self._clock_us())
+        if admit is None:
+            return None
+        try:
+            answer = await self._try(admit, Admission(None, 0))
+        except MarketError:
+            answer = None
+        except BaseException:
+            self.withdraw(admit.job)
+            raise
+        if isinstance(answer, Placement):
+            return answer
+        self.withdraw(admit.job)
+        return None
+
+    def _decided(self, job: Job, decision: Admit | Wait | Refuse) -> Admit | Wait:
         self._plan_tick()
         if isinstance(decision, Refuse):
             raise refusal(decision)
@@ -145,7 +181,16 @@ class Driver:
             self.spawn(self._give_back(job.id, (answer.offer_id,)))
             raise capacity_exceeded("The place came too late for this request.", None) from error
         self._running[job.id] = answer.offer_id
-        return Placement(job, dispatch.tier, dispatch.candidate, answer.allowance, now_us)
+        return Placement(
+            job=job,
+            tier=dispatch.tier,
+            candidate=dispatch.candidate,
+            allowance=answer.allowance,
+            placed_at_us=now_us,
+            candidates=dispatch.candidates,
+            overdue_us=dispatch.overdue_us,
+            why=dispatch.why,
+        )
 
     async def _wait(self, job: Job) -> Admit | Refuse:
         try:

@@ -1,11 +1,13 @@
 """What the gateway refuses, each with the numbers and what to do; pure."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from app.errors import NO_RETRY, MarketError, Retry
 from app.gateway.tiers import WORD_OF_TIER
-from pricing.slo import Tier
+from pricing.money import Rate, format_usd_per_mtok
+from pricing.slo import Rung, Tier
 from providers.errors import (
     ProviderCredentialRejected,
     ProviderError,
@@ -67,6 +69,39 @@ def tier_not_sold(model: str, tier: Tier, sold: Iterable[Tier]) -> MarketError:
         "service_tier",
         f"The model '{model}' is not sold at tier '{WORD_OF_TIER[tier]}' ({tier}). Sold: {words}.",
         "invalid_service_tier",
+    )
+
+
+def none_of_models(refused: Sequence[MarketError]) -> MarketError:
+    """None of the models named can serve the request: why the first cannot, and briefly why the others cannot."""
+    first, *others = refused
+    if not others:
+        return first
+    rest = " ".join(each.message for each in others)
+    return replace(first, message=f"{first.message} Of the other models named: {rest}")
+
+
+def over_price_cap(
+    model: str, input_cap: Rate | None, output_cap: Rate | None, asked: Rung, cheapest: Rung
+) -> MarketError:
+    """A model that costs more than the customer pays."""
+    caps = {"prompt": input_cap, "completion": output_cap}
+    capped = ", ".join(f"${format_usd_per_mtok(cap)} {name}" for name, cap in caps.items() if cap is not None)
+    return MarketError(
+        503,
+        "no_provider_available",
+        f"'provider.max_price' is {capped} per million tokens, but {model} costs {_rates(asked)}. The cheapest it is "
+        f"sold at is {_rates(cheapest)}. Nothing was charged.",
+        type="service_unavailable_error",
+        param="provider.max_price",
+        retry=NO_RETRY,
+    )
+
+
+def _rates(rung: Rung) -> str:
+    return (
+        f"${format_usd_per_mtok(rung.rates.input)} prompt, ${format_usd_per_mtok(rung.rates.output)} completion at "
+        f"service_tier '{WORD_OF_TIER[rung.tier]}'"
     )
 
 

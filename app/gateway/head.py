@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+AFFINITY_BYTES_MAX = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -15,6 +17,7 @@ class Head:
         authorization: the bearer header, or one made of ``x-api-key``.
         quote_id: the quote that the customer names.
         idempotency_key: what makes sending the request again safe.
+        affinity: what requests of one conversation share.
     """
 
     request_id: str
@@ -24,11 +27,13 @@ class Head:
     content_length: int | None
     quote_id: str | None
     idempotency_key: str | None
+    affinity: str = ""
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], request_id: str, began_ns: int, requested_at_us: int) -> Head:
     """Picks out of the raw headers what the gateway looks at."""
     authorization = content_length = quote_id = idempotency_key = None
+    affinity = ""
     for name, value in headers:
         if name == b"authorization":
             authorization = value.decode("latin-1")
@@ -40,4 +45,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], request_id: str, began_ns:
             quote_id = value.decode("latin-1")
         elif name == b"idempotency-key":
             idempotency_key = value.decode("latin-1")
-    return Head(request_id, began_ns, requested_at_us, authorization, content_length, quote_id, idempotency_key)
+        elif name == b"x-session-affinity":
+            affinity = value[:AFFINITY_BYTES_MAX].decode("latin-1")
+    return Head(
+        request_id, began_ns, requested_at_us, authorization, content_length, quote_id, idempotency_key, affinity
+    )

@@ -5,7 +5,7 @@ from app.gateway.answer import Answer, Ended
 from app.gateway.errors import failure_answer
 from app.gateway.usage_row import is_attained, tpot_us
 from app.metering.meter import Metered
-from app.telemetry import Finished, Metrics
+from app.telemetry import NANO_PER_USD, Finished, Metrics
 from pricing.rating import Ending
 from pricing.slo import US_PER_S, Tier
 
@@ -35,6 +35,23 @@ class Meters:
     def failed_over(self, offer_id: str) -> None:
         """An attempt is repeated on another offer."""
         self._metrics.failovers.labels(offer_id).inc()
+
+    def not_tried_again(self, error: MarketError) -> None:
+        """A failed attempt is not repeated, because nobody else could serve it in time or retries are used up."""
+        self._metrics.retries_refused.labels(error.code).inc()
+
+    def hedged(self) -> None:
+        """A second attempt runs beside a slow first one."""
+        self._metrics.hedges.inc()
+
+    def hedge_ended(self, cost_nano: int, *, is_won: bool) -> None:
+        """One of the two brought the first content; the other's cost is ours."""
+        self._metrics.hedges_won.inc(int(is_won))
+        self._metrics.hedge_cost.inc(cost_nano / NANO_PER_USD)
+
+    def continued(self) -> None:
+        """An answer that broke off goes on at another offer."""
+        self._metrics.continuations.inc()
 
     def settled(self, answer: Answer, ended: Ended, metered: Metered) -> None:
         """A request that :meth:`began` is over and booked."""

@@ -1,28 +1,39 @@
 """Relays an answer from provider to customer: holds back until the first content, meters every read, extends the hold.
 
-While the customer has seen nothing, a failed attempt moves to another offer unseen; afterwards the failure is theirs
-to know. The delivery clock is never reset.
+While the customer has seen nothing, a failed attempt moves elsewhere unseen (:mod:`app.gateway.again`), and a slow
+premium one may get a second beside it (:mod:`app.gateway.race_client`); afterwards the failure is theirs to know,
+unless they asked for the answer to be continued. The delivery clock is never reset.
+
+A backend is asked to stream even where the customer wants one body, if it can: its silence is then noticed after a
+token's time and not after a whole answer's, and it stops when the customer leaves.
 """
 
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from app.clock import monotonic_ns
-from app.errors import MarketError
-from app.gateway.answer import Admission, Answer, Ended, Reserve, is_first_content, without
+from app.gateway.again import go_on, place_again
+from app.gateway.answer import Answer, Ended, Placement, Reserve, is_first_content
+from app.gateway.attempt_client import Attempt
+from app.gateway.continuation import Sound, Spoken, resumed_fields
 from app.gateway.driver import allowance_headers
 from app.gateway.head import Head
 from app.gateway.market import Market
+from app.gateway.race_client import Race, Won
 from app.gateway.rewrite import Rewriter
 from app.gateway.sse import STREAM_HEADERS, Exchange, Headers
 from app.gateway.tiers import WORD_OF_TIER
 from app.gateway.usage_row import held_amount
-from pricing.money import NanoUsd
+from app.gateway.whole import Whole
+from pricing.money import NanoUsd, format_usd, half_even_to_nano
 from pricing.rating import Ending
+from pricing.slo import US_PER_S
 from providers.base import CompletionRequest, TokenChunk
-from providers.errors import ProviderError, ProviderTimeout
+from providers.errors import ProviderError, ProviderProtocolError, ProviderTimeout
+from scheduler.jobs import Capability
 
 NS_PER_US = 1_000
+US_PER_MS = 1_000
+REPEATS = "it repeats the answer instead of going on with it"
 PACE_EVERY_NS = 500_000_000
 PACE_TOKENS_MIN = 8
 """Fewer tokens say little about a pace."""
@@ -34,17 +45,28 @@ class HoldExhausted(Exception):
 
 @dataclass(slots=True)
 class Relay:
-    """One answer on its way to one customer."""
+    """One answer on its way to one customer.
+
+    Attributes:
+        spoken: what it has said, where it may have to be continued.
+        whole: what it has said, where it is put together here.
+        attempt: the one that serves it now.
+    """
 
     answer: Answer
     head: Head
     exchange: Exchange
     market: Market
     rewriter: Rewriter = field(init=False)
+    spoken: Spoken | None = field(init=False)
+    whole: Whole | None = None
+    attempt: Attempt | None = None
     pace_due_ns: int = 0
 
     def __post_init__(self) -> None:
         self.rewriter = self._rewriter()
+        order = self.answer.ask.order
+        self.spoken = Spoken() if order.wishes.continues and order.is_stream else None
 
     @property
     def headers(self) -> Headers:
@@ -67,83 +89,228 @@ class Relay:
                 failure = await self._attempt()
                 if failure is None:
                     return Ended(self.answer.natural_ending)
-                if not self._may_try_again(failure) or not await self._place_again():
+                if not await self._again(failure):
                     return Ended(_ending_of(failure), failure)
+                self.rewriter = self._rewriter()
         except HoldExhausted:
             return Ended(Ending.HOLD_EXHAUSTED)
 
     async def _attempt(self) -> ProviderError | None:
-        placement, offer = self.answer.placement, self.answer.placement.offer
-        prefilled = None if self.answer.ask.order.is_stream else self.market.driver.started_when_due(placement)
+        """Asks the offer where the request has its place, or a second one beside it; ends what it began."""
         try:
-            async with aclosing(self.market.supply.provider(offer.id).stream(self._request())) as chunks:
-                async for chunk in chunks:
-                    await self._take(chunk)
+            self.attempt = self._begin()
+            await self._read(self.attempt)
         except ProviderError as failure:
-            self.market.supply.failed(offer.id, failure)
+            if self.attempt is not None:
+                self.attempt.failed(failure)
+            self.answer.story.append({"offer": self.answer.placement.offer.id, "failure": failure.detail[:300]})
             return failure
+        finally:
+            attempt, self.attempt = self.attempt, None
+            if attempt is not None:
+                await attempt.close()
+        return None
+
+    async def _read(self, attempt: Attempt) -> None:
+        """Takes all that the backend sends, or the other that won a race against it."""
+        if attempt.placement.overdue_us is not None and self.answer.ask.order.is_stream:
+            won = await self._first_content(attempt)
+            self.attempt = attempt = won.attempt
+            for chunk in won.seen:
+                await self._take(chunk)
+        prefilled = None if attempt.is_streamed else self.market.driver.started_when_due(attempt.placement)
+        try:
+            async for chunk in attempt.chunks:
+                await self._take(chunk)
         finally:
             if prefilled is not None:
                 prefilled.cancel()
-        return None
+        await self._end(attempt)
 
-    def _request(self) -> CompletionRequest:
-        ask, order = self.answer.ask, self.answer.ask.order
+    def _begin(self) -> Attempt:
+        placement = self.answer.placement
+        request = self._request(placement)
+        is_whole = request.is_stream and not self.answer.ask.order.is_stream
+        self.whole = Whole(placement.offer.provider_id) if is_whole else None
+        return Attempt(placement, request, self.market.supply)
+
+    async def _first_content(self, first: Attempt) -> Won:
+        """Waits for the first content, of a second attempt if need be; the answer's place is then that one's."""
+        driver = self.market.driver
+
+        def discard(attempt: Attempt) -> None:
+            driver.spawn(attempt.discard(driver))
+
+        async def start() -> Attempt | None:
+            return await self._second(first)
+
+        race = Race(first, (first.placement.overdue_us or 0) / US_PER_S, start, discard)
+        try:
+            won = await race.run()
+        except ProviderError:
+            self.answer.tried.update(each.placement.offer.id for each in race.failed)
+            raise
+        if self.answer.hedge is not None:
+            self._note_hedge(won, first)
+        return won
+
+    async def _second(self, first: Attempt) -> Attempt | None:
+        """A second attempt beside the first, where one may be made and finds a place."""
+        placement = await self.market.driver.hedge(first.placement)
+        if placement is None:
+            return None
+        self.market.meters.hedged()
+        self.answer.hedge = {"offer": placement.offer.id, "after_ms": round(self._since_request_us() / US_PER_MS, 3)}
+        try:
+            return Attempt(placement, self._request(placement), self.market.supply)
+        except ProviderError:
+            self.market.driver.release(placement)
+            return None
+
+    def _note_hedge(self, won: Won, first: Attempt) -> None:
+        """Keeps who won, what the loser cost us, and that a loser's first token took at least as long as this."""
+        answer, supply = self.answer, self.market.supply
+        answer.attempts += 1
+        cost_nano = sum(prompt_cost(each.placement, answer.ask.input_predicted) for each in won.lost)
+        is_second = won.attempt is not first
+        self.market.meters.hedge_ended(cost_nano, is_won=is_second)
+        answer.hedge = {**(answer.hedge or {}), "won": is_second, "cost_usd": format_usd(cost_nano)}
+        if not is_second:
+            return
+        before = answer.placement
+        answer.placement = replace(won.attempt.placement, allowance=before.allowance)
+        self.rewriter = self._rewriter()
+        waited_us = self._since_request_us() - (before.placed_at_us - before.job.requested_at_us)
+        supply.first_token(before.offer.id, before.tier, before.candidate.ttft_us, max(1.0, waited_us))
+
+    async def _end(self, attempt: Attempt) -> None:
+        """All that the backend sends is here."""
+        if self.answer.pending and self.exchange.is_started:
+            await self._flush()
+        if self.whole is not None:
+            chunk = self.whole.chunk()
+            self.answer.body = chunk.events
+            self._record(chunk, 0)
+        attempt.finished()
+
+    async def _again(self, failure: ProviderError) -> bool:
+        """Whether the request goes on elsewhere."""
+        answer = self.answer
+        if not failure.is_retryable or answer.attempts >= self.market.settings.attempts_max:
+            return False
+        if self.spoken is not None and self.spoken.chars:
+            return await go_on(answer, self.spoken, failure, self.market)
+        if self.exchange.is_started:
+            return False
+        return await place_again(answer, self.market)
+
+    def _request(self, placement: Placement) -> CompletionRequest:
+        answer = self.answer
+        ask, order = answer.ask, answer.ask.order
+        left = ask.quote.output_bound - answer.tokens_before
         # Without a limit of the customer's the backend knows best what its context leaves: ours is only predicted.
-        limits = {} if order.output_tokens_max is None else {order.limit_field: ask.quote.output_bound}
+        limits = {} if order.output_tokens_max is None else {order.limit_field: left}
+        fields = order.fields
+        if answer.tokens_before and self.spoken is not None:
+            fields = resumed_fields(fields, self.spoken.text)
+        is_streamed_inside = self.market.settings.stream_inside and Capability.STREAMING in placement.offer.capabilities
         return CompletionRequest(
             id=ask.job.id,
-            fields={**order.fields, **limits},
-            is_stream=order.is_stream,
+            fields={**fields, **limits},
+            is_stream=order.is_stream or is_streamed_inside,
             timeouts=self.market.timeouts,
         )
 
     async def _take(self, chunk: TokenChunk) -> None:
         answer = self.answer
         answer.note(chunk)
-        if not answer.ask.order.is_stream:
+        if answer.ask.order.is_stream:
+            await self._pass_on(chunk)
+        elif self.whole is None:
             answer.body = chunk.events
             self._record(chunk, 0)
-        elif self.exchange.is_started:
-            await self._hand_over(chunk)
         else:
-            answer.pending.append(chunk)
-            if is_first_content(chunk):
-                await self._commit()
+            self._put_together(chunk, self.whole)
         if answer.reserve.wants_more(answer.tokens_likely):
             await self._extend()
         if answer.is_spent:
             answer.finish_reason = "length"
             raise HoldExhausted
 
+    async def _pass_on(self, chunk: TokenChunk) -> None:
+        if not self.exchange.is_started:
+            self.answer.pending.append(chunk)
+            if is_first_content(chunk):
+                await self._commit()
+        elif self.answer.tokens_before and not self.answer.resumed[-1].is_new:
+            await self._take_up(chunk)
+        else:
+            await self._hand_over(chunk)
+
+    async def _take_up(self, chunk: TokenChunk) -> None:
+        """The beginning of a continuing attempt: told apart from a repetition, and without a second opening."""
+        if not chunk.content_events and chunk.finish_reason is None:
+            return
+        self.answer.pending.append(chunk)
+        match self.answer.resumed[-1].hear(chunk):
+            case Sound.NEW:
+                await self._flush()
+            case Sound.ECHO:
+                self.answer.pending.clear()
+                raise ProviderProtocolError(self.answer.placement.offer.provider_id, REPEATS)
+            case Sound.UNSURE:
+                pass
+
+    def _put_together(self, chunk: TokenChunk, whole: Whole) -> None:
+        if not whole.has_content and chunk.content_events:
+            self._note_first_token()
+        whole.add(chunk)
+
     async def _commit(self) -> None:
         """The first content is here: from now on this offer's answer is the answer."""
         self._note_first_token()
         refused_ns = await self.exchange.start(200, [*STREAM_HEADERS, *self.headers])
         self.answer.delivery.excuse(refused_ns)
-        for chunk in self.answer.pending:
-            await self._hand_over(chunk)
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Hands over what was held back."""
+        held_back = tuple(self.answer.pending)
         self.answer.pending.clear()
+        for chunk in held_back:
+            await self._hand_over(chunk)
 
     async def _hand_over(self, chunk: TokenChunk) -> None:
         data = self.rewriter.events(chunk.events, chunk.response_id, chunk.response_model)
         self._record(chunk, await self.exchange.write(data))
+        if self.spoken is not None:
+            self.spoken.hear(chunk)
 
     def _record(self, chunk: TokenChunk, refused_ns: int) -> None:
         at_ns = monotonic_ns() - self.head.began_ns
+        through, before = chunk.tokens_through, self.answer.tokens_before
         self.answer.delivery.record(
-            at_ns, chunk.content_bytes, chunk.content_events, tokens=chunk.tokens_through, refused_ns=refused_ns
+            at_ns,
+            chunk.content_bytes,
+            chunk.content_events,
+            tokens=through if through is None else through + before,
+            refused_ns=refused_ns,
         )
-        if at_ns >= self.pace_due_ns:
+        if at_ns >= self.pace_due_ns and not before:
             self._note_pace(at_ns)
+
+    def _since_request_us(self) -> float:
+        return (monotonic_ns() - self.head.began_ns) / NS_PER_US
 
     def _note_first_token(self) -> None:
         placement = self.answer.placement
         self.market.driver.started(placement)
-        since_request_us = (monotonic_ns() - self.head.began_ns) / NS_PER_US
         before_us = placement.placed_at_us - placement.job.requested_at_us
         self.market.supply.first_token(
-            placement.offer.id, placement.tier, placement.candidate.ttft_us, max(1.0, since_request_us - before_us)
+            placement.offer.id,
+            placement.tier,
+            placement.candidate.ttft_us,
+            max(1.0, self._since_request_us() - before_us),
         )
 
     def _note_pace(self, at_ns: int) -> None:
@@ -151,7 +318,7 @@ class Relay:
         self.pace_due_ns = at_ns + PACE_EVERY_NS
         delivery, placement = self.answer.delivery, self.answer.placement
         first_us, tokens = delivery.first_token_us, delivery.tokens_counted
-        if first_us is None or tokens < PACE_TOKENS_MIN:
+        if first_us is None or tokens < PACE_TOKENS_MIN or not delivery.is_streamed:
             return
         since_us = placement.job.requested_at_us + first_us
         pace_us = (at_ns / NS_PER_US - first_us) / (tokens - 1)
@@ -171,26 +338,6 @@ class Relay:
             else:
                 reserve.is_refused = True
 
-    def _may_try_again(self, failure: ProviderError) -> bool:
-        is_within = self.answer.attempts < self.market.settings.attempts_max
-        return failure.is_retryable and not self.exchange.is_started and is_within
-
-    async def _place_again(self) -> bool:
-        """Moves the request to another offer; False when there is none."""
-        answer, driver = self.answer, self.market.driver
-        await driver.give_back(answer.placement)
-        self.market.meters.failed_over(answer.placement.offer.id)
-        job = without(answer.placement.job, answer.placement.offer.id)
-        answer.begin_again()
-        try:
-            placement = await driver.lease(driver.arrive(job), Admission(None, answer.ask.tokens))
-        except MarketError:
-            return False
-        answer.placement = replace(placement, allowance=answer.placement.allowance)
-        answer.attempts += 1
-        self.rewriter = self._rewriter()
-        return True
-
     def _rewriter(self) -> Rewriter:
         order = self.answer.ask.order
         word = WORD_OF_TIER[self.answer.placement.tier]
@@ -199,3 +346,8 @@ class Relay:
 
 def _ending_of(failure: ProviderError) -> Ending:
     return Ending.PROVIDER_TIMEOUT if isinstance(failure, ProviderTimeout) else Ending.PROVIDER_ERROR
+
+
+def prompt_cost(placement: Placement, input_tokens: int) -> NanoUsd:
+    """What an attempt that was cancelled before its first content cost us at most: its prompt."""
+    return half_even_to_nano(placement.offer.cost.input * input_tokens)

@@ -26,6 +26,7 @@ from app.gateway.quotes import QuoteTicket
 from app.gateway.serve import expect_sold, serve
 from app.gateway.sse import Exchange
 from app.gateway.tiers import WORD_OF_TIER, tier_asked
+from app.gateway.tuned_routes import tuned_routes
 from app.gateway.wire import Order
 from app.http_protocol import ABORT, BEGAN_NS
 from app.identity.caller import Caller
@@ -64,6 +65,7 @@ def gateway_router(market: Market) -> Router:
             chat_mount(market),
             *_catalog_routes(market),
             *_account_routes(market),
+            *tuned_routes(market),
         ],
     )
 

@@ -7,26 +7,29 @@ the closing ``[DONE]`` (or the whole body) leaves. It runs on every path, cancel
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.clock import from_us, now_us
 from app.errors import MarketError
 from app.gateway import errors
-from app.gateway.answer import Admission, Answer, Ask, Ended, Placement, Reserve
+from app.gateway.answer import Admission, Answer, Ask, Choices, Ended, Placement
 from app.gateway.ask import Sighting, price_ask
+from app.gateway.choices import ABOUT_PLACES, arrive, move_on, reserve_for
 from app.gateway.conclude import conclude, conclude_again, refuse
 from app.gateway.head import Head
 from app.gateway.idempotency_store import Claim
 from app.gateway.market import Market
+from app.gateway.provider_field import check_known
 from app.gateway.relay import Relay
 from app.gateway.sse import Exchange, HangUp
+from app.gateway.suffix import resolved
 from app.gateway.usage_row import dispute_rows, held_amount, tpot_us, usage_row
 from app.gateway.wire import Order, read_order
 from app.identity.caller import Caller
 from app.ledger.holds import HoldRequest, Settlement
 from app.logs import get_logger
 from app.metering.delivery import Delivery
-from app.metering.meter import Bounds, Finish, Metered, Reported, Supply, meter
+from app.metering.meter import Bounds, Finish, Metered, Reported, Supply, meter, token_cost
 from app.metering.plausible import Dispute, checked, input_tokens_most
 from app.refusals import internal_error
 from pricing.pricebook import PriceBook
@@ -35,6 +38,8 @@ from pricing.slo import US_PER_S
 from scheduler.placement import Admit, Wait
 
 BODY_S_MAX = 30.0
+WHOLE = frozenset({Ending.STOP, Ending.LENGTH, Ending.HOLD_EXHAUSTED})
+"""Endings of answers that came to their end: how well their promise was kept feeds back on placing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +85,44 @@ async def admit(exchange: Exchange, head: Head, market: Market) -> Received:
     return Received(caller, body)
 
 
-async def price(order: Order, caller: Caller, head: Head, market: Market) -> Ask:
-    """Fixes the price book and bounds the price; the quote that the customer names, else the book in force."""
+async def price(order: Order, caller: Caller, head: Head, market: Market) -> Choices:
+    """Fixes the price book and bounds the price of each model that may serve; the book of a quote, else that in force.
+
+    A quote is for one model: with one, no other is tried.
+    """
     if caller.is_frozen:
         raise errors.frozen()
+    check_known(order.wishes.preferences, market.supply.fleet.offers)
     book = market.shelf.live(from_us(head.requested_at_us))
+    ticket = None
     if head.quote_id is not None:
         ticket = market.quotes.read(head.quote_id, head.requested_at_us)
-        ticket.check(caller.customer_id, order.model, order.tier)
         book = await market.shelf.find(ticket.price_book_id) or book
+    asks: list[Ask] = []
+    refused: list[MarketError] = []
+    for name in (order.model, *order.fallbacks):
+        try:
+            asks.append(price_one(resolved(order, name, book), caller, book, head, market))
+        except MarketError as error:
+            refused.append(error)
+    if not asks:
+        raise errors.none_of_models(refused)
+    if ticket is None:
+        return Choices(asks[0], asks[1:])
+    ticket.check(caller.customer_id, asks[0].order.model, asks[0].order.tier)
+    return Choices(asks[0])
+
+
+def price_one(order: Order, caller: Caller, book: PriceBook, head: Head, market: Market) -> Ask:
+    """Understands, bounds and prices a request for one model.
+
+    Raises:
+        MarketError: the model cannot serve it, whoever runs it.
+    """
     expect_sold(order.model, caller, book, market)
-    seen = Sighting(head.request_id, head.requested_at_us)
+    offers = market.supply.fleet.offers.get(order.model, ())
+    is_explained = len(offers) <= market.settings.explain_offers_max
+    seen = Sighting(head.request_id, head.requested_at_us, head.affinity, is_explained)
     return price_ask(order, caller, book, market.shelf.context_max(order.model), market.lengths, seen)
 
 
@@ -129,13 +161,15 @@ async def fulfil_once(received: Received, key: str, head: Head, exchange: Exchan
 
 async def begin(received: Received, head: Head, exchange: Exchange, market: Market) -> Answer:
     """Prices, places, holds and leases a request; nothing is left of one that is refused."""
-    ask = await price(read_order(received.body), received.caller, head, market)
+    choices = await price(read_order(received.body), received.caller, head, market)
+    asked = choices.ask.order.model
     exchange.watch()
-    decision = market.driver.arrive(ask.job)
-    reserve = reserve_for(ask, market.settings.hold_step_tokens)
+    decision = arrive(choices, market)
     admitted_at_us = now_us()
-    placement = await secure(ask, decision, reserve, market)
-    return Answer(ask, placement, Delivery(is_streamed=ask.order.is_stream), reserve, admitted_at_us)
+    placement = await secure(choices, decision, market)
+    ask = choices.ask
+    reserve = reserve_for(ask, market.settings.hold_step_tokens)
+    return Answer(choices, placement, Delivery(is_streamed=ask.order.is_stream), reserve, admitted_at_us, asked)
 
 
 async def deliver(answer: Answer, head: Head, exchange: Exchange, market: Market) -> None:
@@ -152,38 +186,48 @@ async def deliver(answer: Answer, head: Head, exchange: Exchange, market: Market
     await conclude(relay, ended, metered)
 
 
-async def secure(ask: Ask, decision: Admit | Wait, reserve: Reserve, market: Market) -> Placement:
+async def secure(choices: Choices, decision: Admit | Wait, market: Market) -> Placement:
     """Reserves the money, then the place; gives the money back when the place is refused or the customer leaves."""
+    job = choices.ask.job
+    request = hold_request(choices, market)
     try:
-        await market.ledger.hold(hold_request(ask, reserve, market))
+        await market.ledger.hold(request)
     except BaseException as error:
-        market.driver.withdraw(ask.job)
+        market.driver.withdraw(job)
         if not isinstance(error, MarketError):  # the hold may have been written all the same
-            market.driver.spawn(market.ledger.void(ask.job.id, "customer left"))
+            market.driver.spawn(market.ledger.void(job.id, "customer left"))
         raise
-    market.holds.add(ask.job.id)
+    choices.held = request.amount
+    market.holds.add(job.id)
     try:
-        return await market.driver.lease(decision, Admission(ask.caller.limits, ask.tokens))
+        return await place(choices, decision, market)
     except BaseException:
-        market.holds.discard(ask.job.id)
-        market.driver.spawn(market.ledger.void(ask.job.id, "not placed"))
+        market.holds.discard(job.id)
+        market.driver.spawn(market.ledger.void(job.id, "not placed"))
         raise
 
 
-def reserve_for(ask: Ask, step_tokens: int) -> Reserve:
-    """How much output to hold first: a step that can grow, or all of it where the answer cannot be cut."""
-    bound = ask.quote.output_bound
-    return Reserve(min(bound, step_tokens) if ask.order.is_stream else bound, bound)
+async def place(choices: Choices, decision: Admit | Wait, market: Market) -> Placement:
+    """Leases a place for the first model that has one."""
+    while True:
+        ask = choices.ask
+        try:
+            return await market.driver.lease(decision, Admission(ask.caller.limits, ask.tokens))
+        except MarketError as refused:
+            following = await move_on(choices, market, after_failure=False) if refused.code in ABOUT_PLACES else None
+            if following is None:
+                raise
+            decision = following
 
 
-def hold_request(ask: Ask, reserve: Reserve, market: Market) -> HoldRequest:
+def hold_request(choices: Choices, market: Market) -> HoldRequest:
     """What to reserve first: the whole prompt, and the output that is held first."""
-    created_at_us = now_us()
+    ask, created_at_us = choices.ask, now_us()
     return HoldRequest(
         id=ask.job.id,
         customer_id=ask.caller.customer_id,
-        amount=held_amount(ask, reserve),
-        ceiling=ask.quote.ceiling,
+        amount=held_amount(ask, reserve_for(ask, market.settings.hold_step_tokens)),
+        ceiling=choices.ceiling,
         price_book_id=ask.book.id,
         model=ask.order.model,
         tier=ask.order.tier.value,
@@ -222,6 +266,8 @@ async def settle(answer: Answer, ended: Ended, market: Market) -> Metered:
         Supply(offer.cost, max(0, placement.placed_at_us - ask.job.requested_at_us)),
         Finish(ended.ending, booked_at_us - ask.job.requested_at_us),
     )
+    if answer.resumed and answer.usage_last is not None:  # the last backend bills its own prompt and tokens alone
+        metered = replace(metered, cost=token_cost(offer.cost, answer.usage_last))
     is_emulated = market.supply.is_emulated(offer.id)
     row = usage_row(answer, ended, metered, finished_at_us=booked_at_us, is_emulated=is_emulated)
     settlement = Settlement(
@@ -265,7 +311,7 @@ def learn(answer: Answer, ended: Ended, metered: Metered, market: Market) -> Non
         )
     first_us = answer.delivery.first_token_us
     if ended.error is None and (first_us is not None or answer.finish_reason is not None):
-        pace_us = tpot_us(metered, is_stream=ask.order.is_stream)
+        pace_us = None if answer.resumed else tpot_us(metered, is_stream=ask.order.is_stream)
         market.supply.succeeded(
             placement.offer.id,
             placement.tier,
@@ -273,4 +319,6 @@ def learn(answer: Answer, ended: Ended, metered: Metered, market: Market) -> Non
             pace_us,
             since_us=ask.job.requested_at_us + (first_us or 0),
         )
+    if ended.ending in WHOLE and metered.grade.tokens:
+        market.driver.settled(placement.tier, is_attained=metered.grade.attained)
     market.meters.settled(answer, ended, metered)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.gateway.answer import Answer, Ask, Ended, Reserve
+from app.gateway.explanation import explanation
 from app.gateway.tiers import WORD_OF_TIER
 from app.ledger.holds import PreparedRow
 from app.metering import timeline_codec
@@ -91,7 +92,7 @@ def _who(answer: Answer) -> dict[str, Any]:
         "price_book_id": ask.book.id,
         "attempts": answer.attempts,
         "is_streamed": ask.order.is_stream,
-        "explanation": None,
+        "explanation": explanation(answer),
     }
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from app.errors import MarketError
 from app.gateway.errors import invalid, missing, tier_unknown, unsupported
+from app.gateway.provider_field import KNOWN, NO_WISHES, ProviderField, Wishes, read_wishes
 from app.gateway.tiers import tier_asked
 from pricing.slo import Tier
 from scheduler.jobs import Capability
@@ -16,12 +17,14 @@ from scheduler.jobs import Capability
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 MESSAGES_MAX = 10_000
 MODEL_CHARS_MAX = 256
+MODELS_MAX = 8
+AFFINITY_CHARS_MAX = 256
 STAYS_HERE = frozenset(
     {
         "model", "stream", "stream_options", "service_tier", "n",
         "max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "n_predict", "num_predict",
         "best_of", "use_beam_search",
-        "provider", "models", "store", "metadata", "user", "safety_identifier",
+        "provider", "models", "allow_downgrade", "store", "metadata", "user", "safety_identifier",
     }
 )  # fmt: skip
 """Fields that are ours, that we set ourselves, or that say who the customer is; none goes to a backend as received.
@@ -54,6 +57,10 @@ class _Known(msgspec.Struct):
     """The fields that the market itself must understand; all others pass."""
 
     model: str | None = None
+    models: list[str] | None = None
+    provider: ProviderField | None = None
+    allow_downgrade: bool | None = None
+    prompt_cache_key: str | None = None
     messages: list[_Message] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -76,12 +83,19 @@ class Order:
     """What a customer asks for.
 
     Attributes:
+        model: the first of those that may serve it.
+        tier: asked for.
         output_tokens_max: the answer's limit that they set; None when they set none.
         limit_field: the field in which the backend is told the limit.
         wants_usage: whether a usage chunk ends their stream.
         prompt_bytes: bytes, as received, of all that may become prompt tokens; from which they are predicted.
         messages: how many there are; each costs a template's few tokens.
         fields: what goes to the backend, by field.
+        fallbacks: models to try when those before them cannot serve it, in this order.
+        is_tier_named: whether the customer named the tier; one who did not may mean another by a suffix of the model.
+        allows_downgrade: whether they take a lower tier rather than a refusal.
+        wishes: about who serves it.
+        affinity: requests of theirs with the same one share the beginning of their prompts.
     """
 
     model: str
@@ -94,6 +108,11 @@ class Order:
     messages: int
     needs: frozenset[Capability]
     fields: dict[str, msgspec.Raw]
+    fallbacks: tuple[str, ...] = ()
+    is_tier_named: bool = True
+    allows_downgrade: bool = False
+    wishes: Wishes = NO_WISHES
+    affinity: str = ""
 
 
 def read_order(body: bytes) -> Order:
@@ -107,8 +126,12 @@ def read_order(body: bytes) -> Order:
     limit_field, limit = _output_limit(known)
     if known.n is not None and known.n != 1:
         raise unsupported("n", f"'n' must be 1, got {_shown(known.n)}: send the request once for each answer you want.")
+    model, *fallbacks = _models(known)
+    wishes, needs = read_wishes(known.provider), _needs(known)
+    if wishes.continues:
+        _refuse_continuation(needs)
     return Order(
-        model=_model(known.model),
+        model=model,
         tier=_tier(known.service_tier),
         is_stream=bool(known.stream),
         wants_usage=bool(known.stream and known.stream_options and known.stream_options.include_usage),
@@ -116,8 +139,13 @@ def read_order(body: bytes) -> Order:
         limit_field=limit_field,
         messages=_count_messages(known.messages),
         prompt_bytes=sum(memoryview(raw).nbytes for name, raw in passed.items() if name not in NO_PROMPT),
-        needs=_needs(known),
+        needs=needs,
         fields=passed,
+        fallbacks=tuple(fallbacks),
+        is_tier_named=known.service_tier is not None,
+        allows_downgrade=bool(known.allow_downgrade),
+        wishes=wishes,
+        affinity=(known.prompt_cache_key or "")[:AFFINITY_CHARS_MAX],
     )
 
 
@@ -141,15 +169,35 @@ def _wrong_type(detail: str) -> MarketError:
     param = path.strip("`").removeprefix("$").removeprefix(".")
     if not param:
         return invalid(None, f"The body must be a JSON object: {what}.", "invalid_json")
+    if param == "provider" and "unknown field" in what:
+        what += f"; known are {KNOWN}"
     return invalid(param, f"Invalid '{param}': {what}.", "invalid_type")
 
 
-def _model(model: str | None) -> str:
-    if not model:
-        raise missing("model")
-    if len(model) > MODEL_CHARS_MAX:
-        raise invalid("model", f"'model' has {len(model)} characters; at most {MODEL_CHARS_MAX} are allowed.")
-    return model
+def _models(known: _Known) -> list[str]:
+    """The models that may serve it, in the order to try them: ``model``, then ``models``."""
+    listed = known.models or []
+    if len(listed) > MODELS_MAX:
+        raise invalid("models", f"'models' names {len(listed)} models; at most {MODELS_MAX} are tried.")
+    first = [known.model] if known.model else []
+    names = list(dict.fromkeys([*first, *listed]))
+    if not names or not all(names):
+        raise missing("model" if not names else "models")
+    for name in names:
+        if len(name) > MODEL_CHARS_MAX:
+            param = "model" if name == known.model else "models"
+            raise invalid(param, f"'{param}' has {len(name)} characters; at most {MODEL_CHARS_MAX} are allowed.")
+    return names
+
+
+def _refuse_continuation(needs: frozenset[Capability]) -> None:
+    barred = needs & {Capability.TOOLS, Capability.JSON_SCHEMA, Capability.LOGPROBS}
+    if barred:
+        raise unsupported(
+            "provider.continue",
+            f"'provider.continue' cannot go with {', '.join(sorted(barred))}: another provider cannot take up half a "
+            "tool call, half a document or half a list of probabilities. Leave one of them out.",
+        )
 
 
 def _tier(word: str | None) -> Tier:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from app.fleet.health import Entry
 from app.fleet.lease_store import InProcessLeaseStore
 from app.gateway.driver import Driver
 from app.gateway.head import Head
@@ -119,6 +120,9 @@ class Source:
 
     def is_emulated(self, _offer_id: OfferId) -> bool:
         return True
+
+    def enter(self, _offer_id: OfferId) -> Entry:
+        return Entry.FREE
 
     def first_token(self, *_: Any, **__: Any) -> None: ...
 

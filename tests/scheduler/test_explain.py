@@ -46,7 +46,7 @@ def test_each_rule_that_can_rule_an_offer_out_is_named() -> None:
         offer("recovering"),
         loads={
             "full": Load(4),
-            "crowded": Load(21),
+            "crowded": Load(30),
             "tight": Load(3, 3),
             "queueing": Load(1, 32, 8_000),
             "recovering": Load(5),
@@ -65,7 +65,7 @@ def test_each_rule_that_can_rule_an_offer_out_is_named() -> None:
         "tried": "already tried for this request",
         "unwanted": "ignored",
         "full": "full: 4 run, 4 may",
-        "crowded": "with 22 running, a token would take longer than promised",
+        "crowded": "with 31 running, a token would take longer than promised",
         "tight": "with 4 running, a promise already given there would break",
         "queueing": "the first token would come too late",
         "slow": "with 1 running, a token would take longer than promised",

@@ -83,12 +83,12 @@ def test_an_offer_of_unknown_region_or_precision_serves_nobody_who_names_one() -
 
 
 def test_who_waits_for_one_provider_does_not_keep_others_from_a_place_elsewhere() -> None:
-    busy = fleet(offer("a"), offer("b"), loads={"a": Load(21), "b": Load(21)})
+    busy = fleet(offer("a", concurrency_max=4), offer("b", concurrency_max=4), loads={"a": Load(4), "b": Load(4)})
     dispatcher = Dispatcher()
     picky = replace(job("picky"), wishes=Preferences(only=frozenset({"a"})))
     assert isinstance(dispatcher.on_arrival(picky, busy, 0), Wait)
     assert isinstance(dispatcher.on_arrival(job("easy"), busy, 0), Wait)
-    freed = replace(busy, loads={oid("a"): Load(21), oid("b"): Load(20)})
+    freed = replace(busy, loads={oid("a"): Load(4), oid("b"): Load(3)})
     [admit] = dispatcher.on_released(freed, 10 * MS)
     assert (admit.job.id, names(admit)) == ("easy", ["b"])
 

@@ -7,6 +7,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.db import Database
 from app.fleet.fleet_view import FleetView
+from app.fleet.health import Entry
 from app.fleet.lease_store import InProcessLeaseStore
 from app.fleet.leases import LeaseCandidate, Leased, LeaseRequest
 from app.fleet.live_client import LiveClients
@@ -133,7 +134,8 @@ async def test_a_failing_offer_is_closed_at_once_probed_by_one_request_and_retur
     assert scene.view.breaker_state(B200.id, scene.clock()) is BreakerState.HALF_OPEN
     assert scene.view.fleet.closed == frozenset()
     assert scene.view.fleet.offers["open/one"][0].concurrency_max == 1
-    scene.view.provider(B200.id)
+    assert scene.view.enter(B200.id) is Entry.PROBE
+    assert scene.view.enter(B200.id) is Entry.SHUT
     assert scene.view.fleet.closed == {B200.id}
     scene.view.succeeded(B200.id, Tier.STANDARD, 5_000.0, None)
     assert scene.view.fleet.closed == frozenset()
@@ -148,11 +150,31 @@ async def test_a_failed_probe_closes_the_offer_again(scene: Scene) -> None:
     scene.fail(5)
     scene.clock.advance(10)
     await scene.view.refresh_loads()
-    scene.view.provider(B200.id)
+    assert scene.view.enter(B200.id) is Entry.PROBE
     scene.fail(1)
     scene.clock.advance(6)  # the first opening was 5 s or a little more; the second is twice as long
     await scene.view.refresh_loads()
     assert scene.view.fleet.closed == {B200.id}
+
+
+async def test_a_probe_whose_customer_leaves_makes_place_for_the_next_at_once(scene: Scene) -> None:
+    await scene.register(B200, H100)
+    scene.fail(5)
+    scene.clock.advance(10)
+    await scene.view.refresh_loads()
+    assert scene.view.enter(B200.id) is Entry.PROBE
+    scene.view.left(B200.id)
+    assert scene.view.fleet.closed == frozenset()
+    assert scene.view.enter(B200.id) is Entry.PROBE
+
+
+async def test_who_was_placed_before_the_breaker_opened_is_not_let_in_while_another_probes(scene: Scene) -> None:
+    await scene.register(B200, H100)
+    assert scene.view.enter(B200.id) is Entry.FREE
+    scene.fail(5)
+    assert scene.view.enter(B200.id) is Entry.SHUT
+    scene.clock.advance(10)
+    assert [scene.view.enter(B200.id) for _ in range(200)] == [Entry.PROBE, *[Entry.SHUT] * 199]
 
 
 async def test_a_slow_provider_is_predicted_slower_as_soon_as_it_shows(scene: Scene) -> None:

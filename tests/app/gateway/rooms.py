@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from app import clock
 from app.errors import MarketError
+from app.fleet.health import Entry
 from app.fleet.leases import Allowance, Denied, Leased, LeaseRequest
 from app.gateway.driver import Driver
 from app.gateway.head import Head
@@ -168,6 +169,7 @@ class Backends:
     asked: list[CompletionRequest] = field(default_factory=list[CompletionRequest])
     told: list[str] = field(default_factory=list[str])
     closed: int = 0
+    entries: dict[OfferId, Entry] = field(default_factory=dict[OfferId, Entry])
 
     def fold(self, loads: Mapping[OfferId, Load]) -> None:
         self.fleet = replace(self.fleet, loads={**self.fleet.loads, **loads})
@@ -177,6 +179,12 @@ class Backends:
 
     def is_emulated(self, offer_id: OfferId) -> bool:
         return offer_id not in self.scripts
+
+    def enter(self, offer_id: OfferId) -> Entry:
+        return self.entries.get(offer_id, Entry.FREE)
+
+    def left(self, offer_id: OfferId) -> None:
+        self.told.append(f"{offer_id} left")
 
     def first_token(self, *seen: Any) -> None:
         assert seen[-1] >= 1
@@ -326,6 +334,11 @@ class Rooms:
         await asyncio.wait_for(self.begin(**fields), 5)
         await self.driver.close()
         return self.customer
+
+    def in_one_body(self, tokens: int = 2) -> None:
+        """The backend does not stream: its answer comes whole."""
+        self.market.settings = Settings(stream_inside=False)
+        self.backends.scripts[OfferId("p/d")] = [whole(tokens)]
 
     async def occupy(self, name: str = "other") -> None:
         """Takes the only place, so that whoever comes has to wait."""

@@ -15,7 +15,7 @@ from app.gateway import routes
 from pricing.rating import Ending
 from pricing.usage import Usage
 from providers.errors import ProviderRejectedRequest, ProviderServerError, ProviderTimeout
-from tests.app.gateway.rooms import Customer, Rooms, ended, offer, said, whole
+from tests.app.gateway.rooms import Customer, Rooms, ended, offer, said
 
 OUT_OF_CREDIT = MarketError(402, "insufficient_credits", "no", type="insufficient_quota")
 LEDGER_AWAY = MarketError(503, "ledger_unavailable", "no", type="server_error")
@@ -47,7 +47,8 @@ def slow(rooms: Rooms, *, is_stream: bool) -> None:
     if is_stream:
         rooms.backends.scripts["p/d"] = ["first", said(0), said(1_000), "middle", said(1_001), ended(1_002)]
     else:
-        rooms.backends.scripts["p/d"] = ["first", whole(2)]
+        rooms.in_one_body()
+        rooms.backends.scripts["p/d"].insert(0, "first")
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -102,7 +103,7 @@ async def test_leaving_in_mid_stream_is_billed_for_what_was_handed_over(point: s
 async def test_leaving_while_it_is_settled_changes_nothing(*, is_stream: bool) -> None:
     rooms = Rooms()
     if not is_stream:
-        rooms.backends.scripts["p/d"] = [whole(2)]
+        rooms.in_one_body()
     await leave(rooms, await halted(rooms, "settle", stream=is_stream))
     await rooms.check_nothing_is_left()
     [settled] = rooms.ledger.settled
@@ -157,7 +158,7 @@ async def test_an_answer_that_cannot_be_booked_is_not_told_as_finished(*, is_str
     rooms = Rooms()
     rooms.ledger.refuses["settle"] = LEDGER_AWAY
     if not is_stream:
-        rooms.backends.scripts["p/d"] = [whole(2)]
+        rooms.in_one_body()
     customer = await rooms.ask(stream=is_stream)
     assert "ledger_unavailable" in customer.text
     assert "[DONE]" not in customer.text
@@ -355,7 +356,7 @@ async def test_the_prompt_of_a_whole_answer_counts_as_read_when_it_should_have_b
 
 async def test_a_whole_answer_that_comes_sooner_tells_nothing_of_its_prompt_afterwards() -> None:
     rooms = Rooms()
-    rooms.backends.scripts["p/d"] = [whole(2)]
+    rooms.in_one_body()
     await rooms.ask()
     await asyncio.sleep(0.2)
     assert rooms.leases.prefilled == []
