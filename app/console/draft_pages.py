@@ -30,7 +30,8 @@ EDITOR = "/prices/drafts/{draft_id:str}"
 @post("/prices/drafts", name="console.new_draft", include_in_schema=False, opt=RUNS_PRICES, status_code=200)
 async def new_draft(request: HttpRequest, site: TheSite) -> Redirect:
     """A draft that begins as a copy of the book in force."""
-    title = f"Prices of {moment(site.desk.now_us())[:16]}"
+    form = await read_form(request)
+    title = form.text("title").strip() or f"Prices of {moment(site.desk.now_us())[:16]}"
     made = await price_service.open_draft(site.desk, site.actor(request), title)
     return Redirect(f"{DRAFTS}/{made.id}?done=draft", status_code=303)
 

@@ -11,6 +11,7 @@ from litestar import MediaType, Response
 
 from app.console import shapes
 from app.console.assets import Assets
+from app.console.audit_lines import audit_lines
 from app.console.overview import minutes_chart, spark
 from pricing.rating import Ending
 
@@ -78,6 +79,7 @@ class Renderer:
         filters = cast("dict[str, Any]", self._environment.filters)
         filters.update(_FILTERS, short_id=short_id, words=words, minus=minus, spark=spark, query=query)
         filters["minutes_chart"] = minutes_chart
+        filters["audit_lines"] = lambda row: audit_lines(row.before, row.after)
         names = cast("dict[str, Any]", self._environment.globals)
         names.update(asset=assets.address, failed_endings=FAILED_ENDINGS)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx  # what the test client of handlers is made of, too
 import pytest
@@ -106,6 +107,31 @@ def page_of_first_receipt(watched: Watched) -> Page:
     return page
 
 
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 800), ("light", 390)])
+def test_pages_about_a_draft_are_usable_by_everyone_at_any_width(
+    chromium: Browser, served: Served, scheme: str, width: int, tmp_path: Path
+) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # pyright: ignore[reportArgumentType] (one of its words)
+    watched = Watched(context.new_page(), served.url)
+    draft = f"/prices/drafts/{_tell(served, '/admin/price-drafts', {'title': HOSTILE})['id']}"
+    watched.sign_in()
+    page = watched.open(draft)
+    page.get_by_label("Output of standard").fill("0.3")
+    page.get_by_label("Cached of bulk").fill("7")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#f-bulk-cached-was")).to_contain_text("must be below")
+    faults: dict[str, list[str]] = {}
+    for path in (draft, f"{draft}/diff", f"{draft}/discard"):
+        page = watched.open(path)
+        shoot(page, f"draft{path.removeprefix(draft).replace('/', '-')}-{scheme}-{width}", tmp_path)
+        wide = page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
+        if found := [*watched.faults(), *([f"{wide} px too wide"] if wide > 0 else [])]:
+            faults[path] = found
+    assert faults == {}
+    assert watched.complaints == []
+    context.close()
+
+
 @pytest.mark.parametrize("width", [1280, 800, 400])
 def test_no_page_is_wider_than_its_window(chromium: Browser, served: Served, width: int, tmp_path: Path) -> None:
     context = chromium.new_context(viewport={"width": width, "height": 900})
@@ -137,9 +163,10 @@ def test_the_overview_follows_the_market_without_a_reload(watched: Watched, serv
     assert watched.complaints == []
 
 
-def _tell(served: Served, path: str, body: dict[str, str]) -> None:
+def _tell(served: Served, path: str, body: dict[str, str]) -> dict[str, Any]:
     headers = {"authorization": f"Bearer {served.admin_token}"}
-    httpx.post(f"{served.url}{path}", json=body, headers=headers, timeout=10).raise_for_status()
+    answer = httpx.post(f"{served.url}{path}", json=body, headers=headers, timeout=10)
+    return answer.raise_for_status().json()
 
 
 def test_a_stream_whose_session_ended_elsewhere_says_so(watched: Watched, context: BrowserContext) -> None:
@@ -189,6 +216,31 @@ def test_the_frontier_labels_the_tiers_on_sale_and_pins_where_a_point_comes_from
     expect(page.locator("#pinned")).to_contain_text("measured, 2026-01-07")
     page.get_by_text("The frontier's 18 points and where they come from").click()
     expect(page.get_by_role("region", name="The frontier's points")).to_be_visible()
+    assert watched.complaints == []
+
+
+def test_a_point_of_the_frontier_becomes_a_tiers_promise_in_a_draft(watched: Watched) -> None:
+    watched.sign_in()
+    page = watched.open("/frontier")
+    expect(page.locator("#use-point")).to_be_hidden()
+    pixel = page.evaluate(
+        "(() => { const chart = echarts.getInstanceByDom(document.getElementById('frontier'));"
+        "const index = chart.getOption().series.findIndex((each) => each.name === 'Frontier');"
+        "const point = chart.getOption().series[index].data[2].slice(0, 2);"
+        "const box = document.getElementById('frontier').getBoundingClientRect();"
+        "const at = chart.convertToPixel({seriesIndex: index}, point);"
+        "return [box.x + at[0], box.y + at[1]]; })()"
+    )
+    page.mouse.click(*pixel)
+    measured = page.locator("#pinned").inner_text().splitlines()
+    page.get_by_role("link", name="Use this point as a promise").click()
+    expect(page.get_by_text(measured[1])).to_be_visible()
+    assert watched.faults() == []
+    page.get_by_role("radio", name="standard").check()
+    page.get_by_role("button", name="Open a draft with this promise").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("standard: a promise from the frontier")
+    expect(page.locator("fieldset.price-standard")).to_contain_text(measured[0])
+    expect(page.locator("#f-standard-ttft-was")).to_contain_text("was 3.8 s")
     assert watched.complaints == []
 
 

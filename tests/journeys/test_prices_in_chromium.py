@@ -102,7 +102,9 @@ def cells(table: Locator, row: str) -> list[str]:
 
 def draft_of_standard(page: Page, watched: Watched, folder: Path) -> None:
     """Standard's output from $4 to $5, and a token every 50 ms in place of 100."""
+    page.get_by_label("Title of the new draft").fill("A faster standard")
     page.get_by_role("button", name="New draft from live").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("A faster standard")
     expect(page.get_by_role("status")).to_contain_text("Draft made")
     output = page.get_by_label("Output of standard")
     output.fill("5")
@@ -158,7 +160,7 @@ def old_quote_is_honoured(running: Stage, quote: dict[str, Any], book_id: str) -
 
 def roll_back(page: Page, watched: Watched, book_id: str, folder: Path) -> None:
     watched.open("/prices")
-    page.get_by_role("link", name=f"Roll back to {book_id}").press("Enter")
+    page.get_by_role("link", name=f"Roll back… to {book_id}").press("Enter")
     assert cells(page.get_by_role("region", name="What it changes"), "Output")[3:] == ["$5.00", "$4.00", "−20.0 %"]
     expect(page.get_by_label("Reason, for the audit log")).to_be_focused()
     assert watched.faults() == []

@@ -2,11 +2,13 @@ import html
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from urllib.parse import parse_qsl
 
 import pytest
 
 from app.clock import from_us
 from app.identity.roles import Role
+from pricing.money import format_usd_per_mtok
 from pricing.slo import Tier
 from tests.app.console.market_fixtures import EMAILS, Market
 from tests.app.console.seeded_market import HOSTILE, MODEL, cards_of_the_shipped_profiles, publish
@@ -341,3 +343,50 @@ async def test_a_book_of_a_hundred_models_comes_in_pages_and_a_draft_edits_one_m
         assert len(answer.encode()) < 150_000
         assert "<img src=x" not in answer
     assert "302 cards stay as they are" in text_of(await empty_market.page(f"{path}/diff"))
+
+
+async def point_on_the_frontier(market: Market) -> dict[str, str]:
+    """The third point of the frontier's table: what its link asks for."""
+    page = html.unescape(await market.page("/console/frontier"))
+    links = re.findall(r'href="/console/frontier/promise\?(model=[^"]*&point=[^"]*)"', page)
+    return dict(parse_qsl(links[2]))
+
+
+async def test_a_measured_point_becomes_a_tiers_promise_with_its_cost_and_the_rates_stay(market: Market) -> None:
+    before = market.desk.shelf.live(from_us(market.desk.now_us())).cards[MODEL, Tier.STANDARD]
+    await market.sign_in(EMAILS[Role.OPERATOR])
+    asked = await point_on_the_frontier(market)
+    page = await market.client.get("/console/frontier/promise", params=asked)
+    assert "Which tier promises it" in page.text
+    done = await market.send("/console/frontier/promise", card=f"standard {MODEL}", **asked)
+    assert done.status_code == 303
+    path = done.headers["location"].partition("?")[0]
+    draft = await market.ask(f"/admin/price-drafts/{path.rpartition('/')[2]}")
+    [card] = [each for each in draft["cards"] if each["tier"] == "standard"]
+    deployment_id, _, load = asked["point"].partition("/c")
+    assert card["deployment_id"] == deployment_id != before.deployment_id
+    assert card["concurrency_max"] == int(load.partition("/")[0])
+    assert card["usd_per_mtok"]["output"] == format_usd_per_mtok(before.rung.rates.output)
+    assert card["slo"]["tpot_us"] != before.rung.slo.tpot_us
+    assert "Deployment behind it" in await market.page(f"{path}/diff")
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"point": "nowhere/c1/x"}, 404),
+        ({"lengths": "8k/1k"}, 404),
+        ({"model": "none"}, 404),
+        ({"card": "gold x"}, 400),
+    ],
+)
+async def test_a_point_or_tier_that_is_none_opens_no_draft(
+    market: Market, changed: dict[str, str], status: int
+) -> None:
+    await market.sign_in(EMAILS[Role.OPERATOR])
+    asked = {"card": f"standard {MODEL}", **await point_on_the_frontier(market), **changed}
+    assert (await market.send("/console/frontier/promise", **asked)).status_code == status
+    assert (await market.ask("/admin/price-drafts"))["data"] == []
+    await market.send("/console/logout")
+    await market.sign_in(EMAILS[Role.VIEWER])
+    assert (await market.send("/console/frontier/promise", **asked)).status_code == 403
