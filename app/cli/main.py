@@ -18,12 +18,16 @@ GROUPS: Final = (
     "credit",
     "customers",
     "hardware",
+    "inputs",
     "keys",
     "ledger",
+    "models",
+    "plan",
     "prices",
     "profiles",
     "providers",
     "simulate",
+    "tuned",
 )
 """Modules beside this one whose ``app`` is a group of commands."""
 COMMANDS: Final = ("capacity", "frontier", "ratio", "whatif")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Fault = Literal[
     "none",
-    "refuse_500", "refuse_429", "refuse_400", "refuse_401",
+    "refuse_500", "refuse_429", "refuse_400", "refuse_401", "refuse_404",
     "stall", "close", "garbage", "error_event",
     "usage_missing", "usage_twice", "usage_contradicts",
 ]  # fmt: skip
@@ -26,6 +26,7 @@ class Behaviour:
         finish_reason: said at the end, where not ``stop`` or ``length``.
         calls_tool: says its tokens as arguments of a call of this tool.
         heeds_limit: whether it stops where the request says.
+        error_code: what an error event says.
         fault: what goes wrong; ``after_tokens`` says when.
     """
 
@@ -38,6 +39,7 @@ class Behaviour:
     finish_reason: str = ""
     heeds_limit: bool = True
     calls_tool: str = ""
+    error_code: int = 500
     fault: Fault = "none"
     after_tokens: int = 0
 
@@ -148,7 +150,8 @@ class Backend:
             case "garbage":
                 _chunk(writer, b"data: {this is no json\n\n")
             case "error_event":
-                _chunk(writer, b'data: {"error":{"message":"backend fell over","code":500}}\n\n')
+                error = {"message": "backend fell over", "code": self.behaviour.error_code}
+                _chunk(writer, b"data: " + json.dumps({"error": error}).encode() + b"\n\n")
             case _:
                 pass
         return True
