@@ -47,7 +47,10 @@ def show(
         document["cards"] = [card for card in document["cards"] if model in {None, card["model"]}]
         typer.echo(json.dumps(document))
         return
-    _print(_book_table(book, model))
+    typer.echo(f"{book.id} · in force from {book.effective_at:%Y-%m-%d %H:%M} UTC · USD per million tokens\n")
+    for name in book.models():
+        if model in {None, name}:
+            _print(_cards_table(book, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +125,15 @@ def _print(table: "Table") -> None:
     show(table)
 
 
-def _book_table(book: "PriceBook", model: str | None) -> "Table":
-    from app.cli.tables import numbers, table, wide, words
+def _cards_table(book: "PriceBook", model: str) -> "Table":
+    from app.cli.tables import numbers, table, words
     from pricing.explain import promise_in_short
 
-    title = f"{book.id} · in force since {book.effective_at:%Y-%m-%d %H:%M} UTC · USD per million tokens"
-    classes = numbers("input", "cached", "cache write", "output")
-    found = table(title, [*words("model", "tier"), *wide("promise"), *classes])
+    found = table(model, [*words("tier", "promise"), *numbers("input", "cached", "cache write", "output")])
     for card in book.cards.values():
-        if model in {None, card.model}:
+        if card.model == model:
             rates = [_aligned(rate) for rate in card.rung.rates.by_class().values()]
-            found.add_row(card.model, card.rung.tier.value, promise_in_short(card.rung.slo), *rates)
+            found.add_row(card.rung.tier.value, promise_in_short(card.rung.slo), *rates)
     return found
 
 

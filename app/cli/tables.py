@@ -68,6 +68,6 @@ def table(title: str, columns: Sequence[Column]) -> Table:
 def show(found: Table) -> None:
     """Prints a table as wide as the terminal, or as wide as it needs to be where there is none."""
     is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(width=None if is_seen else PIPE_WIDTH)
+    console = Console(width=None if is_seen else PIPE_WIDTH, markup=False, emoji=False, highlight=False)
     console.print(found)
     console.print()

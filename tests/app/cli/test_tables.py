@@ -39,3 +39,13 @@ def test_numbers_end_below_each_other(capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setenv("COLUMNS", "80")
     lines = printed(capsys, ("premium", "a", "0.1158"), ("bulk", "b", "12.5"))
     assert len({len(line.rstrip()) for line in lines[2:4]}) == 1
+
+
+def test_brackets_and_colons_in_names_are_no_markup(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    found = table("of [red]", wide("[bold]"))
+    found.add_row("my[0]:smile:")
+    show(found)
+    assert capsys.readouterr().out.split() == ["of", "[red]", "[bold]", "─" * 12, "my[0]:smile:"]
