@@ -13,6 +13,7 @@ from sqlmodel import SQLModel, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.service import Actor, Change, record
+from app.clock import from_us
 from app.errors import MarketError
 from app.planning.inputs import Revision, Source, checked
 from app.planning.models import PricingInputRow
@@ -149,6 +150,23 @@ def revision_of(row: PricingInputRow) -> Revision:
         sequence=row.sequence,
         once=row.once,
     )
+
+
+def revision_document(revision: Revision) -> dict[str, Any]:
+    """A revision for machines."""
+    return {
+        "sequence": revision.sequence,
+        "subject": revision.subject,
+        "name": revision.name,
+        "value": revision.value,
+        "source": revision.source.value,
+        "is_pinned": revision.is_pinned,
+        "effective_at": from_us(revision.effective_at_us).isoformat(),
+        "created_at": from_us(revision.created_at_us).isoformat(),
+        "actor": revision.actor,
+        "reason": revision.reason,
+        "evidence": dict(revision.evidence),
+    }
 
 
 async def append(session: AsyncSession, table: type[Row], row: Callable[[int], Row]) -> Row:

@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.service import Actor, Change, record
-from app.clock import US_PER_S
+from app.clock import US_PER_S, from_us
 from app.db import Database
 from app.errors import MarketError
 from app.planning.input_store import append, inputs_at
@@ -81,6 +81,16 @@ async def plans_page(session: AsyncSession, rows_max: int) -> list[Proposed]:
     """The last plans, newest first."""
     statement = select(PlanProposalRow).order_by(col(PlanProposalRow.sequence).desc()).limit(rows_max)
     return [_proposed(row) for row in (await session.exec(statement)).all()]
+
+
+def plan_row_document(found: Proposed) -> dict[str, Any]:
+    """A stored plan for machines."""
+    return {
+        "sequence": found.sequence,
+        "created_at": from_us(found.created_at_us).isoformat(),
+        "actor": found.actor,
+        **found.document,
+    }
 
 
 def _since_us(until_us: int, days: int, first_us: int | None) -> int:
