@@ -3,7 +3,10 @@
 An offer is feasible iff it has room and time:
 
 * room: ``n + 1`` is at most its concurrency, the load that the job's own promise tolerates, and the load that every
-  promise already running there tolerates (do no harm);
+  promise already running there tolerates (do no harm). Token i is due at ``ttft + i · tpot``, so a first token that
+  comes early leaves time to the others: a job tolerates the load at which a token takes at most
+  ``slo.tpot · (1 − m) + b · ((slo.ttft − elapsed) · (1 − m) − TTFT̂) / (osl − 1)``, b being the part of it that is
+  planned with;
 * time: ``TTFT̂ ≤ (slo.ttft − elapsed) · (1 − m)``. The margin m is waived where nothing else runs: an offer always
   keeps, alone, a promise that its own measured speed keeps.
 
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 
 from pricing.slo import Tier
 from scheduler.columns import Row
-from scheduler.fleet import Load, OfferId
+from scheduler.fleet import IDLE, Load, OfferId
 from scheduler.jobs import Job
 from scheduler.load_view import LoadView
 from scheduler.pickers import Scored
@@ -39,6 +42,8 @@ class Ask:
         decode_tokens: predicted output tokens after the first.
         budget_us: from now until the first token is due; until the last one when ``is_window``.
         safe_us: the same less its margin.
+        tpot_safe_us: the promised time per token less its margin.
+        bank: what a µs saved on the first token adds to the time that each later one may take.
         scarcity: by what a slot's shadow price is multiplied for this tier.
     """
 
@@ -50,6 +55,8 @@ class Ask:
     middle: float
     budget_us: int
     safe_us: float
+    tpot_safe_us: float
+    bank: float
     is_window: bool
     at_stake: tuple[Stake, ...]
     policy: Policy
@@ -76,15 +83,18 @@ def ask_of(job: Job, index: int, now_us: int, policy: Policy, scarcity: float = 
     slo = job.ladder.rungs[index].slo
     elapsed_us = max(0, now_us - job.requested_at_us)
     budget_us = slo.ttft_us - elapsed_us
+    decode_tokens = max(0, job.output_tokens - 1)
     return Ask(
         job=job,
         index=index,
         now_us=now_us,
         context_tokens=job.input_tokens + job.output_tokens_max,
-        decode_tokens=max(0, job.output_tokens - 1),
+        decode_tokens=decode_tokens,
         middle=middle_token(job.output_tokens),
         budget_us=budget_us,
         safe_us=budget_us * (1.0 - policy.margin),
+        tpot_safe_us=slo.tpot_us * (1.0 - policy.margin),
+        bank=policy.bank_share / decode_tokens if decode_tokens else 0.0,
         is_window=slo.is_window,
         at_stake=stakes(job.ladder, index, elapsed_us, (job.input_tokens, job.output_tokens)),
         policy=policy,
@@ -126,7 +136,7 @@ def _roomy(rows: Sequence[Row], ask: Ask, view: LoadView, barred: Collection[str
             continue
         load = load_of(row.id)
         in_flight = load.in_flight
-        if in_flight >= row.in_flight_max or in_flight >= row.room or in_flight >= load.in_flight_tolerated:
+        if in_flight >= row.room or in_flight >= load.in_flight_tolerated:
             continue
         if not shares or in_flight < room(row, shares):
             found.append((row, load))
@@ -142,7 +152,7 @@ def _in_time(roomy: list[tuple[Row, Load]], ask: Ask, shadow_prices: Mapping[Off
         ttft_us = row.ttft_base_us + (load.prefill_tokens + input_tokens) * row.prompt_token_us
         if ttft_us > safe_us and not (_is_idle(load) and ttft_us <= ask.budget_us):
             continue
-        tolerated = _window_tolerated(row, ask, ttft_us, load) if ask.is_window else row.in_flight_max
+        tolerated = tolerated_by(row, ask, ttft_us, load)
         if in_flight >= tolerated:
             continue
         tpot_us = row.known_us.get(in_flight + 1) or row.tpot_at(in_flight + 1)
@@ -162,6 +172,21 @@ def room(row: Row, shares: Mapping[OfferId, float]) -> int:
 
 def _is_idle(load: Load) -> bool:
     return load.in_flight == 0 and load.prefill_tokens == 0
+
+
+def tolerated_by(row: Row, ask: Ask, ttft_us: float, load: Load) -> int:
+    """The largest load at which every token of the predicted answer still comes in time.
+
+    Args:
+        row: the offer.
+        ask: the job.
+        ttft_us: forecast of its first token there, from now.
+        load: what runs there.
+    """
+    if ask.is_window:
+        return _window_tolerated(row, ask, ttft_us, load)
+    saved_us = ask.safe_us - ttft_us
+    return row.tolerated(ask.tpot_safe_us + ask.bank * saved_us) if saved_us > 0 else row.in_flight_max
 
 
 def _window_tolerated(row: Row, ask: Ask, ttft_us: float, load: Load) -> int:
@@ -242,11 +267,7 @@ def drain(row: Row, load: Load, room_for: int, crowd: Crowd) -> float:
 
 def could_alone(row: Row, ask: Ask) -> bool:
     """Whether an offer could keep the promise if nothing else ran there."""
-    return (
-        ask.context_tokens <= row.context_max
-        and min(row.in_flight_max, row.room) >= 1
-        and _alone_us(row, ask) <= ask.budget_us
-    )
+    return ask.context_tokens <= row.context_max and row.room >= 1 and _alone_us(row, ask) <= ask.budget_us
 
 
 def next_chance_us(rows: Sequence[Row], ask: Ask, view: LoadView, crowd: Crowd) -> float:
@@ -263,9 +284,9 @@ def next_chance_us(rows: Sequence[Row], ask: Ask, view: LoadView, crowd: Crowd) 
 
 def _alone_us(row: Row, ask: Ask) -> float:
     """µs from dispatch until what ``budget_us`` is about, alone there; infinite when too slow even then."""
-    if row.in_flight_max < 1:
-        return math.inf
     first_us = row.ttft_base_us + ask.job.input_tokens * row.prompt_token_us
+    if tolerated_by(row, ask, first_us, IDLE) < 1 and not ask.is_window:
+        return math.inf
     return first_us + ask.decode_tokens * row.tpot_at(1) if ask.is_window else first_us
 
 
@@ -274,8 +295,7 @@ def _ahead_us(row: Row, load: Load) -> float:
 
 
 def _room_for(row: Row, ask: Ask, load: Load, view: LoadView) -> int:
-    allowed = min(row.in_flight_max, room(row, view.fleet.shares), load.in_flight_tolerated)
-    if not ask.is_window:
-        return allowed
+    allowed = min(room(row, view.fleet.shares), load.in_flight_tolerated)
     first_us = row.ttft_base_us + ask.job.input_tokens * row.prompt_token_us
-    return min(allowed, max(1, _window_tolerated(row, ask, first_us, load)))
+    own = tolerated_by(row, ask, first_us, load)
+    return min(allowed, max(1, own) if ask.is_window else own)

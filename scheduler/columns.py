@@ -15,6 +15,8 @@ from scheduler.jobs import Capability
 from scheduler.policy import Policy
 
 _KEYS_MAX = 512
+_GRAINS = 64
+_LIMITS_MAX = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Row:
         tpot_us: calibrated µs per output token at each load in ``concurrency``. Shape (points,).
         cost_input: pico-USD per prompt token.
         cost_output: pico-USD per output token.
+        grain_us: limits on the time per token are rounded down to a multiple of this before they are looked up.
     """
 
     offer: Offer
@@ -49,7 +52,9 @@ class Row:
     tpot_us: tuple[float, ...]
     cost_input: int
     cost_output: int
+    grain_us: float
     known_us: dict[int, float] = field(default_factory=dict[int, float], compare=False, repr=False)
+    known_loads: dict[int, int] = field(default_factory=dict[int, int], compare=False, repr=False)
 
     def tpot_at(self, in_flight: int) -> float:
         """Calibrated µs per output token at a load that was measured; remembered by load."""
@@ -61,6 +66,20 @@ class Row:
     def load_within(self, tpot_limit_us: float) -> int:
         """The largest load measured at which a token takes at most ``tpot_limit_us``; 0 when none is."""
         return load_within(self.concurrency, self.tpot_us, tpot_limit_us)
+
+    def tolerated(self, tpot_limit_us: float) -> int:
+        """The largest load, up to its room, at which a token takes at most ``tpot_limit_us``; remembered by grain.
+
+        At least ``in_flight_max``, the load that the promised time per token tolerates by itself.
+        """
+        grains = int(tpot_limit_us / self.grain_us)
+        load = self.known_loads.get(grains)
+        if load is None:
+            if len(self.known_loads) >= _LIMITS_MAX:
+                self.known_loads.clear()
+            within = min(self.room, self.load_within(grains * self.grain_us))
+            load = self.known_loads[grains] = max(self.in_flight_max, within)
+        return load
 
 
 def row(offer: Offer, rung: Rung, calibration: Calibration, policy: Policy) -> Row:
@@ -87,6 +106,7 @@ def row(offer: Offer, rung: Rung, calibration: Calibration, policy: Policy) -> R
         tpot_us=tpot_us,
         cost_input=offer.cost.input,
         cost_output=offer.cost.output,
+        grain_us=max(1.0, rung.slo.tpot_us / _GRAINS),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler import filters
-from scheduler.admission import Ask, feasible, room
+from scheduler.admission import Ask, feasible, room, tolerated_by
 from scheduler.columns import Row
 from scheduler.fleet import Load, Offer, OfferId
 from scheduler.load_view import LoadView
@@ -79,7 +79,8 @@ def _infeasible(row: Row, load: Load, ask: Ask, view: LoadView) -> str:
         return f"its context of {row.context_max} tokens is too small for {ask.context_tokens}"
     if in_flight >= row.room:
         return f"full: {in_flight} run, {row.room} may"
-    if in_flight >= row.in_flight_max:
+    ttft_us = row.ttft_base_us + (load.prefill_tokens + ask.job.input_tokens) * row.prompt_token_us
+    if in_flight >= tolerated_by(row, ask, ttft_us, load) and not ask.is_window:
         return f"with {in_flight + 1} running, a token would take longer than promised"
     if in_flight >= load.in_flight_tolerated:
         return f"with {in_flight + 1} running, a promise already given there would break"

@@ -24,6 +24,7 @@ class Policy:
 
     Attributes:
         margin: the part of a promise kept as headroom; waived on an offer where nothing else runs.
+        bank_share: the part of the time that an early first token saves which later tokens may be planned to use.
         candidates_max: offers named in one admission.
         tie_share: offers whose values differ by less than this part of the job's price are equally good.
         explore_share: chance to try another feasible offer first, never for premium.
@@ -55,7 +56,7 @@ class Policy:
         affinity_max: prefixes remembered.
         attainment_floors: the part of a tier's answers whose every token should be good.
         margin_max: the largest margin that missing a floor leads to.
-        margin_step: how far one answer moves it.
+        margin_step: how far one answer moves it; 0 leaves margins alone.
         scarcity_gain: by how much λ rises for lesser tiers while a better one misses its floor, at most.
 
     Raises:
@@ -63,6 +64,7 @@ class Policy:
     """
 
     margin: float = 0.07
+    bank_share: float = 0.8
     candidates_max: int = 3
     tie_share: float = 0.01
     explore_share: float = 0.0
@@ -70,8 +72,8 @@ class Policy:
     ttft_shape: float = 4.06
     tpot_shape: float = 13.66
     floors: Mapping[Tier, float] = field(default_factory=_floors)
-    demand_half_life_us: int = 30 * US_PER_S
-    queue_max: int = 512
+    demand_half_life_us: int = 5 * US_PER_S
+    queue_max: int = 2_048
     admitted_max: int = 4096
     tries_max: int = 64
     denials_max: int = 4
@@ -93,7 +95,7 @@ class Policy:
     affinity_max: int = 20_000
     attainment_floors: Mapping[Tier, float] = field(default_factory=_attainment_floors)
     margin_max: float = 0.25
-    margin_step: float = 0.01
+    margin_step: float = 0.0
     scarcity_gain: float = 4.0
 
     def __post_init__(self) -> None:
@@ -114,6 +116,7 @@ class Policy:
 
 
 _PARTS = (
+    "bank_share",
     "tie_share",
     "explore_share",
     "bulk_share_max",

@@ -37,7 +37,7 @@ def best(arriving: Job, snapshot: Fleet, now_us: int = 0, **policy: Any) -> Cand
 
 
 def test_a_candidate_carries_what_the_measured_curve_predicts() -> None:
-    candidate = best(job(), fleet(offer(), loads={"a": Load(in_flight=7, prefill_tokens=3_000)}))
+    candidate = best(job(), fleet(offer(), loads={"a": Load(in_flight=7, prefill_tokens=3_000)}), bank_share=0.0)
     assert candidate.ttft_us == 50_000 + 4_000 / 20_000 * S
     assert candidate.tpot_us == 12_000  # this job is the eighth
     assert candidate.in_flight_max == PREMIUM_TOLERATES
@@ -70,8 +70,28 @@ def test_headroom_is_worth_money_a_dearer_offer_that_is_surer_wins() -> None:
 
 
 def test_an_offer_takes_a_request_up_to_the_load_its_promise_tolerates_and_no_more() -> None:
-    assert isinstance(decide(job(), fleet(offer(), loads={"a": Load(PREMIUM_TOLERATES - 1)})), Admit)
-    assert not isinstance(decide(job(), fleet(offer(), loads={"a": Load(PREMIUM_TOLERATES)})), Admit)
+    def runs(in_flight: int) -> Admit | Wait | Refuse:
+        return decide(job(), fleet(offer(), loads={"a": Load(in_flight)}), bank_share=0.0)
+
+    assert isinstance(runs(PREMIUM_TOLERATES - 1), Admit)
+    assert not isinstance(runs(PREMIUM_TOLERATES), Admit)
+
+
+def test_time_that_an_early_first_token_saves_lets_an_offer_run_deeper() -> None:
+    """500 · 0.93 less the 100 ms of its own prompt are 365 ms; half of that over 100 later tokens 1.825 ms each.
+
+    20 · 0.93 + 1.825 = 20.425 ms, in grains of 20 / 64 ms 20.3125; 12 + 0.5 · (n − 8) stays within up to n = 24.
+    """
+    assert best(job(), fleet(offer()), bank_share=0.5).in_flight_max == 24
+    assert isinstance(decide(job(), fleet(offer(), loads={"a": Load(23)}), bank_share=0.5), Admit)
+    assert not isinstance(decide(job(), fleet(offer(), loads={"a": Load(24)}), bank_share=0.5), Admit)
+
+
+def test_a_longer_answer_has_less_saved_per_token_and_a_late_one_nothing() -> None:
+    short, long = (best(job(output_tokens=n, output_tokens_max=5_000), fleet(offer())) for n in (101, 4_001))
+    assert short.in_flight_max > long.in_flight_max >= PREMIUM_TOLERATES
+    late = best(job(), fleet(offer(), loads={"a": Load(1, prefill_tokens=7_290)}))
+    assert late.in_flight_max == PREMIUM_TOLERATES
 
 
 def test_a_new_request_does_no_harm_to_a_tighter_promise_that_runs_there() -> None:
@@ -110,8 +130,8 @@ def test_an_idle_offer_always_takes_what_it_can_keep_alone(margin: float, input_
 
 def test_alone_the_margin_is_waived_in_company_it_is_not() -> None:
     exact = offer(speed=faster(0.5))  # 20 ms a token alone: exactly the promise
-    assert best(job(), fleet(exact)).in_flight_max == 1
-    assert not isinstance(decide(job(), fleet(exact, loads={"a": Load(1)})), Admit)
+    assert best(job(), fleet(exact), bank_share=0.0).in_flight_max == 1
+    assert not isinstance(decide(job(), fleet(exact, loads={"a": Load(1)}), bank_share=0.0), Admit)
 
 
 def test_a_clock_that_runs_behind_the_request_takes_nothing_from_its_promise() -> None:
@@ -195,7 +215,7 @@ def test_a_burst_is_not_sent_to_one_idle_offer() -> None:
 
 
 def test_a_burst_beyond_what_the_promise_tolerates_is_not_admitted_although_the_snapshot_is_stale() -> None:
-    dispatcher = Dispatcher()
+    dispatcher = Dispatcher(Policy(bank_share=0.0))
     stale = fleet(offer(speed=faster(1)), loads={"a": Load(0)})
     commands = [dispatcher.on_arrival(job(f"j{n}", input_tokens=10), stale, 0) for n in range(30)]
     assert sum(isinstance(command, Admit) for command in commands) == PREMIUM_TOLERATES

@@ -10,7 +10,7 @@ from scheduler.placement import Admit
 from scheduler.policy import Policy
 from tests.scheduler.round_numbers import fleet, job, names, offer, oid, rates
 
-ATTENTIVE = Policy(margin_step=0.01)
+ATTENTIVE = Policy(margin_step=0.01, bank_share=0.0)
 PREMIUM, STANDARD, BULK = Tier.PREMIUM, Tier.STANDARD, Tier.BULK
 
 

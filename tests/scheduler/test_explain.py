@@ -17,7 +17,7 @@ ASKED = replace(job(), is_explained=True, needs=frozenset({Capability.STREAMING}
 
 
 def why(arriving: Job, snapshot: object, now_us: int = 0) -> Why:
-    admit = Dispatcher(Policy(candidates_max=16)).on_arrival(arriving, snapshot, now_us)  # type: ignore[arg-type]
+    admit = Dispatcher(Policy(candidates_max=16, bank_share=0.0)).on_arrival(arriving, snapshot, now_us)  # type: ignore[arg-type]
     assert isinstance(admit, Admit)
     assert admit.why is not None
     feasible = {verdict.offer_id for verdict in admit.why.verdicts if not verdict.ruled_out}

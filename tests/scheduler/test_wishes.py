@@ -10,6 +10,7 @@ from scheduler.dispatcher import Dispatcher
 from scheduler.fleet import Load
 from scheduler.jobs import Job
 from scheduler.placement import Admit, RefusalReason, Refuse, Wait
+from scheduler.policy import Policy
 from scheduler.preferences import NO_PREFERENCES, Preferences, Sort, is_within, tpot_us_of
 from tests.scheduler.round_numbers import MS, faster, fleet, job, names, offer, oid, rates, slower
 
@@ -84,7 +85,7 @@ def test_an_offer_of_unknown_region_or_precision_serves_nobody_who_names_one() -
 
 def test_who_waits_for_one_provider_does_not_keep_others_from_a_place_elsewhere() -> None:
     busy = fleet(offer("a", concurrency_max=4), offer("b", concurrency_max=4), loads={"a": Load(4), "b": Load(4)})
-    dispatcher = Dispatcher()
+    dispatcher = Dispatcher(Policy(bank_share=0.0))
     picky = replace(job("picky"), wishes=Preferences(only=frozenset({"a"})))
     assert isinstance(dispatcher.on_arrival(picky, busy, 0), Wait)
     assert isinstance(dispatcher.on_arrival(job("easy"), busy, 0), Wait)
