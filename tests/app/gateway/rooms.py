@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
@@ -30,25 +30,38 @@ from providers.base import CompletionRequest, TokenChunk
 from scheduler.dispatcher import Dispatcher
 from scheduler.fleet import Fleet, Load, Offer, OfferId, SpeedCurve
 from scheduler.jobs import Capability
+from scheduler.policy import DEFAULT_POLICY, Policy
 
 OPENED = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 CALLER = Caller("cus_1", "key_1", "test", Limits(100, 1_000_000, 10))
 ALLOWANCE = Allowance(100, 99, 0.6, 1_000, 900, 6.0)
 RATES = Rates(*(Rate(1_000_000),) * 4)
+DEAR = Rates(*(Rate(2_000_000),) * 4)
 CHEAP = Rates(*(Rate(1_000),) * 4)
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2_000}
 
 
 def book() -> PriceBook:
-    rungs = (Rung(Tier.STANDARD, Slo(60_000_000, 1_000_000), RATES), Rung(Tier.BULK, Slo(900_000_000, 0), CHEAP))
-    return price_book(OPENED, [RateCard("m", rung, "d", 100.0, CHEAP, 8) for rung in rungs])
-
-
-def offer(name: str, concurrency_max: int = 1) -> Offer:
-    curve = SpeedCurve((1, 4), (10_000.0, 20_000.0), 50_000.0, 10_000.0)
-    return Offer(
-        OfferId(f"{name}/d"), name, "d", "m", curve, concurrency_max, 8_192, CHEAP, capabilities=frozenset(Capability)
+    """Premium, standard and bulk of ``m`` at 2, 1 and 0.001 USD per million tokens; ``n`` is half as dear as ``m``."""
+    rungs = {
+        "m": (
+            Rung(Tier.PREMIUM, Slo(2_000_000, 100_000), DEAR),
+            Rung(Tier.STANDARD, Slo(60_000_000, 1_000_000), RATES),
+            Rung(Tier.BULK, Slo(900_000_000, 0), CHEAP),
+        ),
+        "n": (Rung(Tier.STANDARD, Slo(60_000_000, 1_000_000), Rates(*(Rate(500_000),) * 4)),),
+    }
+    return price_book(
+        OPENED, [RateCard(model, rung, "d", 100.0, CHEAP, 8) for model, each in rungs.items() for rung in each]
     )
+
+
+def offer(name: str, concurrency_max: int = 1, model: str = "m", **changes: Any) -> Offer:
+    curve = SpeedCurve((1, 4), (10_000.0, 20_000.0), 50_000.0, 10_000.0)
+    plain = Offer(
+        OfferId(f"{name}/d"), name, "d", model, curve, concurrency_max, 8_192, CHEAP, capabilities=frozenset(Capability)
+    )
+    return replace(plain, **changes)
 
 
 def said(index: int, text: str = "tok ") -> TokenChunk:
@@ -159,12 +172,13 @@ class Leases:
 
 @dataclass
 class Backends:
-    """The fleet, and scripts of what each offer's backend sends: chunks, errors to raise, or points to halt at."""
+    """The fleet, and scripts of what each offer's backend sends: chunks, errors to raise, points to halt at, seconds to
+    wait."""
 
     points: Points
     fleet: Fleet
-    scripts: dict[str, list[TokenChunk | Exception | str]] = field(
-        default_factory=dict[str, list[TokenChunk | Exception | str]]
+    scripts: dict[str, list[TokenChunk | Exception | str | float]] = field(
+        default_factory=dict[str, list[TokenChunk | Exception | str | float]]
     )
     asked: list[CompletionRequest] = field(default_factory=list[CompletionRequest])
     told: list[str] = field(default_factory=list[str])
@@ -202,7 +216,7 @@ class Backends:
 @dataclass
 class Backend:
     backends: Backends
-    script: list[TokenChunk | Exception | str]
+    script: list[TokenChunk | Exception | str | float]
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[TokenChunk]:
         self.backends.asked.append(request)
@@ -212,6 +226,8 @@ class Backend:
                     raise step
                 if isinstance(step, str):
                     await self.backends.points.at(step)
+                elif isinstance(step, float):
+                    await asyncio.sleep(step)
                 else:
                     yield step
         finally:
@@ -230,7 +246,7 @@ class Shelf:
         return self.book if book_id == self.book.id else None
 
     def context_max(self, model: str) -> int | None:
-        return 8_192 if model == "m" else None
+        return 8_192 if model in {"m", "n"} else None
 
 
 @dataclass
@@ -291,18 +307,23 @@ class Customer:
         return b"".join(message.get("body", b"") for message in self.sent).decode()
 
 
+def by_model(offers: Sequence[Offer]) -> dict[str, tuple[Offer, ...]]:
+    models = dict.fromkeys(each.model for each in offers)
+    return {model: tuple(each for each in offers if each.model == model) for model in models}
+
+
 class Rooms:
     """A market and its fakes."""
 
-    def __init__(self, *offers: Offer) -> None:
+    def __init__(self, *offers: Offer, policy: Policy = DEFAULT_POLICY) -> None:
         self.points = Points()
         offered = offers or (offer("p"),)
         self.ledger = Books(self.points)
         self.leases = Leases(self.points)
-        self.backends = Backends(self.points, Fleet(offers={"m": offered}))
+        self.backends = Backends(self.points, Fleet(offers=by_model(offered)))
         self.keys = Keys(self.points)
         self.metrics = Metrics()
-        self.dispatcher = Dispatcher()
+        self.dispatcher = Dispatcher(policy)
         self.driver = Driver(self.dispatcher, self.backends, self.leases, clock.now_us, lease_ttl_s=15.0)
         self.market = Market(
             settings=Settings(),
@@ -344,6 +365,23 @@ class Rooms:
         """Takes the only place, so that whoever comes has to wait."""
         self.leases.live[name] = OfferId("p/d")
         self.backends.fold({OfferId("p/d"): Load(1, 4, 0)})
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Returns when something has become true, within five seconds."""
+        async with asyncio.timeout(5):
+            while not is_so():  # noqa: ASYNC110 (what is waited for has no event)
+                await asyncio.sleep(0.002)
+
+    @property
+    def settled(self) -> Settlement:
+        """The one settlement there is."""
+        [found] = self.ledger.settled
+        return found
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its usage row."""
+        return dict(self.settled.rows[0].values)
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0

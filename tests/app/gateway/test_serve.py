@@ -339,7 +339,7 @@ async def test_readiness_names_a_database_that_is_away_starting_or_silent(
     checks = await routes.readiness(rooms.market)
     assert checks["database"] == {"ok": False, "why": str(trouble or "no answer within 0.01 s")}
     assert checks["redis"]["ok"] is True
-    assert checks["providers"] == {"ok": True, "unserved": []}
+    assert checks["providers"] == {"ok": True, "unserved": ["n standard"]}
 
 
 async def test_the_prompt_of_a_whole_answer_counts_as_read_when_it_should_have_been() -> None:
