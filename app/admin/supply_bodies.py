@@ -15,6 +15,7 @@ from app.fleet.roster import Access, DeploymentSpec
 from app.fleet.speeds import curve_from_document
 from app.tuning.tuned import PPM, Approval
 from pricing.money import usd, usd_per_mtok
+from pricing.quality import stated
 from pricing.slo import Slo, Tier
 from pricing.usage import Rates
 from scheduler.jobs import Capability
@@ -108,6 +109,7 @@ class DeploymentBody(BaseModel):
     is_emulated: bool = False
     label: str = Field(default="", max_length=300)
     api_key_env: str = Field(default="", max_length=128)
+    precision: str = Field(default="", max_length=32, description="of its weights, such as fp8; empty if not known")
 
     def spec(self, provider_id: str) -> DeploymentSpec:
         """As the fleet keeps it.
@@ -133,6 +135,7 @@ class DeploymentBody(BaseModel):
             is_emulated=self.is_emulated,
             label=self.label,
             api_key_env=self.api_key_env,
+            precision=stated(self.precision),
         )
 
 

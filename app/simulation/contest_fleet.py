@@ -18,6 +18,7 @@ from pricing.deployments import deployments
 from pricing.derive import derive
 from pricing.pricebook import PriceBook
 from pricing.profiles import Deployment, LengthClass, cleaned
+from pricing.quality import stated
 from pricing.slo import Tier
 from pricing.usage import Rates
 from scheduler.fleet import Offer, OfferId, SpeedCurve
@@ -144,6 +145,7 @@ def _offer(provider: str, found: Deployment, evidence: Evidence) -> Offer:
         concurrency_max=found.concurrency_max,
         context_max=CONTEXT_MAX,
         cost=_cost(found, evidence),
+        precision=stated(found.configuration.precision),
     )
 
 
