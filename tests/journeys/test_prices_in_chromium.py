@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 chromium = browser.chromium
 CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-VIEWER = "viewer@example.com"
 BOOK_ID = re.compile(r"pb-[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with opened(tmp_path_factory.mktemp("prices"), redis_url="memory://") as stage:
-        stage.run(_add_operators(stage))
+        stage.run(_add_operator(stage))
         yield stage
 
 
-async def _add_operators(stage: Stage) -> None:
+async def _add_operator(stage: Stage) -> None:
     async with stage.assembly.market.database.writing() as session:
-        for email, role in ((EMAIL, Role.OPERATOR), (VIEWER, Role.VIEWER)):
-            await create_operator(session, email, Passwords(CHEAP).hash(PASSWORD), role, clock.now_us())
+        await create_operator(session, EMAIL, Passwords(CHEAP).hash(PASSWORD), Role.OPERATOR, clock.now_us())
 
 
 @pytest.fixture
@@ -182,3 +181,33 @@ def audit_tells_it_all(page: Page, watched: Watched, second: str, third: str, fo
     rolled = log.get_by_role("row").filter(has_text=third).filter(has_text="customers complained")
     expect(rolled.first).to_be_visible()
     shoot(page, "audit-of-prices", folder)
+
+
+def test_a_book_is_scheduled_counts_down_and_is_withdrawn_in_the_browser(
+    watched: Watched, running: Stage, tmp_path: Path
+) -> None:
+    page = watched.sign_in()
+    live = live_book(page, watched)
+    page.get_by_role("button", name="New draft from live").click()
+    page.get_by_label("Output of standard").fill("6")
+    page.get_by_role("button", name=f"Save {MODEL}").click()
+    page.get_by_role("link", name="Review and publish").click()
+    moment = clock.now() + timedelta(minutes=50)
+    page.get_by_label("At a moment to come").check()
+    page.get_by_label("Moment, UTC").fill(f"{moment:%Y-%m-%dT%H:%M}")
+    page.get_by_label("Reason, for the book and the audit log").fill("next hour")
+    page.get_by_label("Type publish to confirm").fill("publish")
+    page.get_by_role("button", name="Publish 1 changed card").click()
+    notice = page.locator("main > .notice-warn")
+    expect(notice).to_contain_text("comes into force in 4")
+    assert quoted(running)["price_book"]["id"] == live
+    assert watched.faults() == []
+    shoot(page, "scheduled", tmp_path)
+    notice.get_by_role("link", name="Withdraw").click()
+    page.get_by_label("Reason, for the audit log").fill("not yet")
+    page.get_by_role("button", name="Withdraw this book").click()
+    expect(page.get_by_role("status").filter(has_text="Withdrawn")).to_be_visible()
+    expect(notice).to_have_count(0)
+    expect(page.get_by_role("region", name="Books published")).to_contain_text("not yet")
+    assert live_book(page, watched) == live
+    assert watched.complaints == []

@@ -6,12 +6,18 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from app.catalog.sale import ModelOnSale
+from app.catalog.service import put_on_sale
 from app.clock import from_us
 from app.identity.roles import Role
+from app.planning.input_store import write_defaults
+from app.planning.priced import PricedModelSpec
+from app.planning.priced_store import seed_priced_model
 from pricing.money import format_usd_per_mtok
+from pricing.profiles import LengthClass
 from pricing.slo import Tier
 from tests.app.console.market_fixtures import EMAILS, Market
-from tests.app.console.seeded_market import HOSTILE, MODEL, cards_of_the_shipped_profiles, publish
+from tests.app.console.seeded_market import HOSTILE, MODEL, SYSTEM, cards_of_the_shipped_profiles, publish
 from tests.app.console.test_pages import text_of
 
 PRICES = "/console/prices"
@@ -390,3 +396,29 @@ async def test_a_point_or_tier_that_is_none_opens_no_draft(
     await market.send("/console/logout")
     await market.sign_in(EMAILS[Role.VIEWER])
     assert (await market.send("/console/frontier/promise", **asked)).status_code == 403
+
+
+async def test_prices_are_derived_from_measurements_as_a_draft_beside_the_live_book(market: Market) -> None:
+    now_us = market.desk.now_us()
+    async with market.desk.database.writing() as session:
+        await put_on_sale(session, ModelOnSale(MODEL, "Chat", 131_072, now_us), SYSTEM, now_us)
+        spec = PricedModelSpec(MODEL, MODEL, lengths=LengthClass(8192, 1024))
+        await seed_priced_model(session, spec, SYSTEM, "test", now_us)
+        await write_defaults(session, {("market", "margin"): 1.0}, SYSTEM, now_us)
+    await market.sign_in(EMAILS[Role.OPERATOR])
+    done = await market.send(f"{PRICES}/derive")
+    path, _, query = done.headers["location"].partition("?")
+    assert (done.status_code, query) == (303, "done=derived")
+    page = text_of(await market.page(path))
+    assert "Derived from measurements" in page
+    again = await market.send(f"{PRICES}/derive")
+    assert again.headers["location"].startswith(path)
+    await publish_draft(market, path)
+    assert (await market.send(f"{PRICES}/derive")).headers["location"] == f"{PRICES}?done=nothing_derived"
+
+
+async def test_what_cannot_be_derived_says_why(market: Market) -> None:
+    await market.sign_in(EMAILS[Role.OPERATOR])
+    refused = await market.send(f"{PRICES}/derive")
+    assert refused.status_code == 409
+    assert "no priced model is on sale" in refused.text
