@@ -85,6 +85,9 @@ def test_a_premium_that_nothing_passes_is_missing_with_the_reason() -> None:
 
 
 def test_a_frontier_or_lever_can_have_a_floor_too() -> None:
+    drawn = document("frontier", *R1, "--precision-floor", "fp8")
+    assert {point["precision"] for point in drawn["frontier"]} == {"fp8"}
+    assert any(each["reason"] == "precision fp4 is below the floor of fp8" for each in drawn["excluded"])
     found = document("whatif", *R1, "--at", "40", "--precision-floor", "fp8")
     assert "no FP4" not in {row["lever"] for row in found["tornado"][0]["levers"]}
 
