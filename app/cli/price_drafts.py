@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from sqlmodel.ext.asyncio.session import AsyncSession
 
     from app.catalog.draft import Draft
+    from pricing.derive import Derivation
 
 app = typer.Typer(help="Drafts of price books: list, show, new, set, rebase, discard.", no_args_is_help=True)
 
@@ -157,6 +158,21 @@ def discard(
         return await draft_store.discard(session, draft.id, draft.version, actor("draft discard"), reason, now_us())
 
     answer(draft_head_document(writing(write)), as_json=as_json)
+
+
+def open_derived(found: "Derivation", public_name: str) -> str:
+    """Opens a draft of the book in force in which one model has derived prices; answers its id."""
+    from app.catalog.draft import Origin
+    from app.catalog.draft_store import Heading, open_draft_from_cards
+    from app.cli.price_market import actor, writing
+    from app.clock import now_us
+    from pricing.derive import rate_cards
+
+    name = public_name or found.model
+    cards = rate_cards(found, name)
+    heading = Heading(f"{name} as derived", Origin.DERIVED)
+    draft = writing(lambda session: open_draft_from_cards(session, cards, heading, actor("derive"), now_us()))
+    return draft.id
 
 
 def _print(draft: "Draft", *, as_json: bool, only: str | None = None) -> None:

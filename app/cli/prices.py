@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import price_books
+from app.cli import price_books, price_drafts
 from app.cli.option_set import takes
 from app.cli.quality_options import ACCURACY_HELP, FLOOR_HELP, MINIMUM_HELP
 
@@ -73,13 +73,17 @@ class DeriveOptions:
     accuracy: Annotated[Path | None, typer.Option(help=ACCURACY_HELP)] = None
     accuracy_min: Annotated[list[str] | None, typer.Option(help=MINIMUM_HELP)] = None
     plot: Annotated[Path | None, typer.Option(help="Draw what prices are made of: FILE.png, .svg or .html.")] = None
+    draft: Annotated[bool, typer.Option("--draft", help="Open a draft with these prices in the live book.")] = False
+    public_name: Annotated[
+        str, typer.Option("--as", help="The name it is sold under; left out, the profiles' own.")
+    ] = ""
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
 
 
 @app.command()
 @takes(DeriveOptions)
 def derive(options: DeriveOptions) -> None:
-    """Derive tiers, promises, costs and prices of a model; nothing is published."""
+    """Derive tiers, promises, costs and prices of a model; nothing is published, with --draft a draft is opened."""
     from app.cli import pricing_inputs as inputs
     from app.cli.configuration import load_settings
     from app.cli.failure import Failure
@@ -102,13 +106,16 @@ def derive(options: DeriveOptions) -> None:
         raise Failure(str(error)) from error
     if options.plot is not None:
         _plot(options.plot, found, settings.ownership)
+    opened = {"draft_id": price_drafts.open_derived(found, options.public_name)} if options.draft else {}
     if options.as_json:
-        typer.echo(json.dumps({"ownership": settings.ownership, **derivation_document(found)}))
+        typer.echo(json.dumps({"ownership": settings.ownership, **derivation_document(found), **opened}))
         return
     _print(_derivation_table(found))
     _print(_rates_table(found))
     for line in _remarks(found):
         typer.echo(line)
+    for draft_id in opened.values():
+        typer.echo(f"opened {draft_id}; see goodput prices diff {draft_id}")
 
 
 def _plot(path: Path, found: "Derivation", ownership: str) -> None:
