@@ -49,7 +49,7 @@ IO_FILES = frozenset(
         *("tasks", "auth", "webhooks"),
     }
 )
-IO_SUFFIXES = ("_store", "_client", "_cache", "_view", "_routes")
+IO_SUFFIXES = ("_store", "_client", "_cache", "_view", "_routes", "_service")
 
 FRAMEWORK_BASES = frozenset(
     {

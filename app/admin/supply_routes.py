@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler
 
-from app.admin import supply
+from app.admin import supply_service as supply
 from app.admin.auth import ROUTE_PERMISSION, AdminRequest, actor_of
 from app.admin.desk import Desk
 from app.admin.supply_bodies import (

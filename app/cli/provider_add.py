@@ -156,7 +156,7 @@ def _measured(options: AddOptions, secret: str) -> "tuple[Profile, ...]":
 
 
 async def _register(counter: "Counter", options: AddOptions, spec: "DeploymentSpec", secret: str) -> dict[str, Any]:
-    from app.admin.supply import written
+    from app.admin.supply_service import written
     from app.cli.provider_terms import headers_of
     from app.cli.supply_rooms import ACTOR
     from app.fleet import contract_store, credential_store, service

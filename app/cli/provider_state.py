@@ -104,7 +104,7 @@ _UNREADABLE: Final[dict[str, Any]] = {
 
 def show(provider: Provider, as_json: AsJson = False) -> None:
     """Show a provider's account: how it is asked, its credential's fingerprint, its contracts and deployments."""
-    from app.admin.supply import provider_details
+    from app.admin.supply_service import provider_details
     from app.cli.supply_rooms import at_counter
 
     async def work(counter: "Counter") -> dict[str, Any]:
@@ -164,7 +164,7 @@ def disable(who: Who, reason: Why = BY_OPERATOR, as_json: AsJson = False) -> Non
 
 
 def _set_state(who: str, state: "State", reason: str, *, as_json: bool) -> None:
-    from app.admin.supply import set_deployment_state, written
+    from app.admin.supply_service import set_deployment_state, written
     from app.cli.supply_rooms import ACTOR, at_counter, said
     from app.fleet.service import StateChange, change_provider_state
 
@@ -182,7 +182,7 @@ def _set_state(who: str, state: "State", reason: str, *, as_json: bool) -> None:
 
 def remove(who: Who, reason: Why = BY_OPERATOR, as_json: AsJson = False) -> None:
     """Take a deployment out of the fleet, or a provider that runs nothing any more; what runs finishes."""
-    from app.admin.supply import remove_deployment, remove_provider
+    from app.admin.supply_service import remove_deployment, remove_provider
     from app.cli.supply_rooms import ACTOR, at_counter, said
 
     removes = remove_deployment if "/" in who else remove_provider
@@ -194,7 +194,7 @@ def probe(offer: Offer, as_json: AsJson = False) -> None:
     """Make one health request to a deployment and say what came of it; the status is 3 when it is not well."""
     import os
 
-    from app.admin.supply import probe as probe_once
+    from app.admin.supply_service import probe as probe_once
     from app.cli.supply_rooms import at_counter, said
     from app.clock import monotonic_us
     from app.fleet.live_client import LiveClients

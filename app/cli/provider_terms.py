@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 @credential.command("set")
 def set_credential(provider: Provider, credential_stdin: FromStdin = False, as_json: AsJson = False) -> None:
     """Give a provider a credential; a running market uses it within a second."""
-    from app.admin.supply import set_credential as give
+    from app.admin.supply_service import set_credential as give
     from app.cli.supply_rooms import ACTOR, at_counter, read_secret, said
     from app.fleet.credential_store import shown
 
@@ -44,7 +44,7 @@ def set_credential(provider: Provider, credential_stdin: FromStdin = False, as_j
 @credential.command("remove")
 def remove_credential(provider: Provider, reason: Why = "by an operator", as_json: AsJson = False) -> None:
     """Take a provider's credential out of use and erase it."""
-    from app.admin.supply import remove_credential as take
+    from app.admin.supply_service import remove_credential as take
     from app.cli.supply_rooms import ACTOR, at_counter, said
 
     row = at_counter(lambda counter: take(counter, ACTOR, provider, reason))
@@ -55,7 +55,7 @@ def remove_credential(provider: Provider, reason: Why = "by an operator", as_jso
 @credential.command()
 def reseal(as_json: AsJson = False) -> None:
     """Seal every credential under the secret key in force; do it after changing GOODPUT_SECRET_KEY."""
-    from app.admin.supply import written
+    from app.admin.supply_service import written
     from app.cli.supply_rooms import ACTOR, at_counter, said
     from app.fleet.credential_store import reseal as reseal_all
 
@@ -74,8 +74,8 @@ def access(
     as_json: AsJson = False,
 ) -> None:
     """Say how a provider wants to be asked, where that is not a bearer token in Authorization."""
-    from app.admin.supply import set_access
     from app.admin.supply_bodies import AccessBody
+    from app.admin.supply_service import set_access
     from app.cli.supply_rooms import ACTOR, at_counter, said
 
     body = AccessBody(auth_header=auth_header, auth_scheme=auth_scheme, headers=headers_of(header or []))
@@ -128,8 +128,8 @@ class ContractOptions:
 @takes(ContractOptions)
 def add_contract(options: ContractOptions) -> None:
     """Sign a contract: rates per token or USD an hour, a promise, quotas, a term."""
-    from app.admin.supply import sign_contract
     from app.admin.supply_bodies import ContractBody
+    from app.admin.supply_service import sign_contract
     from app.cli.failure import Failure
     from app.cli.supply_rooms import ACTOR, at_counter, said
     from app.fleet.contract_store import contract_document
@@ -157,8 +157,8 @@ def end_contract(
     as_json: AsJson = False,
 ) -> None:
     """End a contract sooner; what it covers is out from then on."""
-    from app.admin.supply import end_contract as end
     from app.admin.supply_bodies import read_moment
+    from app.admin.supply_service import end_contract as end
     from app.cli.supply_rooms import ACTOR, at_counter, said
     from app.fleet.contract_store import contract_document
 
@@ -175,8 +175,8 @@ def statement(
     as_json: AsJson = False,
 ) -> None:
     """Say what is owed to a provider for a period, and whether the ledger agrees."""
-    from app.admin.supply import provider_statement
     from app.admin.supply_bodies import period_of
+    from app.admin.supply_service import provider_statement
     from app.cli.supply_rooms import at_counter
 
     async def work(counter: "Counter") -> dict[str, Any]:

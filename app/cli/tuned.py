@@ -62,8 +62,8 @@ class ApproveOptions:
 @takes(ApproveOptions)
 def approve(options: ApproveOptions) -> None:
     """Serve a tuned model to its customer: register where it runs, put it on sale to them alone, price it."""
-    from app.admin.supply import decide_tuned
     from app.admin.supply_bodies import ApprovalBody
+    from app.admin.supply_service import decide_tuned
     from app.cli.failure import Failure
     from app.cli.provider_terms import wrong
     from app.cli.supply_rooms import ACTOR, at_counter, said
@@ -83,7 +83,7 @@ def approve(options: ApproveOptions) -> None:
 @app.command()
 def refuse(model_id: ModelId, reason: Why, as_json: AsJson = False) -> None:
     """Refuse a request; its customer is told why."""
-    from app.admin.supply import decide_tuned
+    from app.admin.supply_service import decide_tuned
     from app.cli.supply_rooms import ACTOR, at_counter, said
     from app.tuning.service import tuned_document
 
@@ -94,7 +94,7 @@ def refuse(model_id: ModelId, reason: Why, as_json: AsJson = False) -> None:
 @app.command()
 def withdraw(model_id: ModelId, reason: Why = "by an operator", as_json: AsJson = False) -> None:
     """Take a tuned model off sale and its deployments out of the fleet."""
-    from app.admin.supply import withdraw_tuned
+    from app.admin.supply_service import withdraw_tuned
     from app.cli.supply_rooms import ACTOR, at_counter, said
     from app.tuning.service import tuned_document
 

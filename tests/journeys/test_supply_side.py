@@ -10,7 +10,7 @@ import pytest
 from openai import APIError, APIStatusError
 
 from app import clock
-from app.admin import supply
+from app.admin import supply_service as supply
 from app.admin.supply_bodies import ApprovalBody, ContractBody, RatesBody
 from app.audit.service import Actor
 from app.cli.supply_rooms import Counter
@@ -48,8 +48,8 @@ def refresh(stage: Stage) -> None:
 
 
 def complete(stage: Stage, model: str = MODEL, api_key: str | None = None, **more: Any) -> Any:
-    asked = {"max_tokens": 5, **more}
-    return stage.client(api_key).chat.completions.create(model=model, messages=HELLO, **asked)
+    create: Any = stage.client(api_key).chat.completions.create
+    return create(model=model, messages=HELLO, **{"max_tokens": 5, **more})
 
 
 def refusal(call: Callable[[], Any]) -> APIStatusError:
