@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.adders import (
@@ -102,6 +102,7 @@ def test_an_adder_never_lowers_a_cost_and_more_of_anything_never_lowers_it(
     assert alone.slowdown <= made.slowdown
 
 
+@settings(max_examples=25)
 @given(st.floats(1.0, 3.0), st.floats(0, 5), st.none() | st.floats(0.01, 1.0))
 def test_a_tuned_model_never_costs_less_than_its_base(slowdown: float, extra: float, own: float | None) -> None:
     adder = Adder(TokenCosts(extra, extra, extra, extra), slowdown, utilisation=own)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from app.cli.main import run
+from pricing.profiles import Profile
+from pricing.shipped import shipped_profiles
 
 
 class Told:
@@ -38,6 +40,17 @@ class Terminal:
         assert told.err.startswith("goodput: ")
         assert "Error" not in told.err.partition(":")[2][:30]  # a message, not the name of an exception
         return told.err
+
+
+@pytest.fixture(scope="module")
+def tables() -> tuple[Profile, ...]:
+    """The shipped tables, read once: every command would read them anew."""
+    return shipped_profiles()
+
+
+@pytest.fixture(autouse=True)
+def _read_once(tables: tuple[Profile, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cli.pricing_inputs.shipped_profiles", lambda: tables)
 
 
 @pytest.fixture

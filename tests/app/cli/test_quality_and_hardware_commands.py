@@ -7,9 +7,11 @@ from typer.testing import CliRunner
 
 from app.cli.failure import Failure
 from app.cli.main import app
+from pricing.profiles import Profile
+from pricing.shipped import shipped_profiles
 
 R1 = ("--model", "DeepSeek-R1-0528", "--isl", "8192", "--osl", "1024")
-DERIVE = ("prices", "derive", *R1)
+DERIVE = ("prices", "derive", *R1, "--hardware", "b200")
 CAPACITY = ("capacity", "--model", "gpt-oss-120b", "--isl", "8192", "--osl", "1024", "--demand", "standard=1e5")
 RATIO = ("ratio", "--model", "DeepSeek-R1-0528", "--mix", "8192/1024", "--hardware", "h200")
 
@@ -28,6 +30,17 @@ def refused(*arguments: str) -> str:
     with pytest.raises(Failure) as failure:
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     return str(failure.value)
+
+
+@pytest.fixture(scope="module")
+def tables() -> tuple[Profile, ...]:
+    """The shipped tables, read once: every command would read them anew."""
+    return shipped_profiles()
+
+
+@pytest.fixture(autouse=True)
+def _read_once(tables: tuple[Profile, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cli.pricing_inputs.shipped_profiles", lambda: tables)
 
 
 @pytest.fixture
@@ -149,9 +162,8 @@ def test_hardware_that_nobody_measured_says_so_wherever_it_is_named() -> None:
     assert "helios" in run("profiles", "list").splitlines()[-1]
     assert "helios" in document("profiles", "list")["without_profile"]
     assert "helios: no measured profile" in refused("profiles", "list", "--hardware", "helios")
-    assert "no measured profile of DeepSeek-R1-0528 on helios; measured on: b200" in refused(
-        *DERIVE, "--hardware", "helios"
-    )
+    on_helios = ("prices", "derive", *R1, "--hardware", "helios")
+    assert "no measured profile of DeepSeek-R1-0528 on helios; measured on: b200" in refused(*on_helios)
     assert "no hardware 'b2000'; known: h100" in refused("hardware", "show", "b2000")
 
 
