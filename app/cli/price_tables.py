@@ -113,7 +113,8 @@ def diff_summary(diff: "BookDiff") -> str:
     most = ""
     if largest is not None:
         most = f"; the largest change of a rate is {_percent(largest[1])} % ({largest[0].model} {largest[0].tier})"
-    return f"{len(diff.cards)} cards differ, {diff.unchanged} are alike{most}."
+    differ = "One card differs" if len(diff.cards) == 1 else f"{len(diff.cards):,} cards differ"
+    return f"{differ}, {diff.unchanged:,} are alike{most}."
 
 
 def impact_table(impact: "Impact", days: float) -> "Table":
