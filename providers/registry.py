@@ -1,6 +1,7 @@
 """From what is known of a backend to something that can be asked. A kind is a file in :mod:`providers.kinds`."""
 
 import pkgutil
+from functools import lru_cache
 from importlib import import_module
 
 from providers import kinds
@@ -10,7 +11,13 @@ from providers.spec import ProviderSpec, ProviderSpecError
 
 def known_kinds() -> tuple[str, ...]:
     """The names of all kinds, in order: those of the files in :mod:`providers.kinds`."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(kinds.__path__)))
+    return _kinds_in(tuple(kinds.__path__))
+
+
+@lru_cache(maxsize=8)
+def _kinds_in(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Looked up once: every deployment is checked against it at every refresh of the fleet."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(folders)))
 
 
 def build(spec: ProviderSpec) -> Provider:
