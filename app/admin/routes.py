@@ -14,6 +14,7 @@ from app.admin.auth import ROUTE_PERMISSION, AdminRequest, actor_of, bearer_guar
 from app.admin.desk import Desk
 from app.admin.figures import paces
 from app.admin.pages import page_of, read_cursor, read_id_cursor, read_number_cursor, rows_wanted
+from app.admin.planning_routes import planning_routes
 from app.admin.price_routes import price_routes
 from app.admin.supply_routes import supply_handlers
 from app.admin.wire import (
@@ -286,7 +287,15 @@ def admin_routes(desk: Desk) -> list[ControllerRouterHandler]:
     doing = [set_provider_state, create_customer, freeze_customer, unfreeze_customer, create_key, revoke_key]
     router = Router(
         "/admin",
-        route_handlers=[*looking, *books, *doing, grant_credit, *price_routes(), *supply_handlers()],
+        route_handlers=[
+            *looking,
+            *books,
+            *doing,
+            grant_credit,
+            *price_routes(),
+            *planning_routes(),
+            *supply_handlers(),
+        ],
         guards=[bearer_guard(desk)],
         dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
         exception_handlers={MarketError: market_problem, MoneyError: money_problem, HTTPException: http_problem},

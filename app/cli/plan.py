@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from app.planning.plan_store import Proposed
+    from app.planning.plan_shelf_store import Proposed
 
 app = typer.Typer(help="Plans: pools and prefill : decode ratios for the metered demand.")
 
@@ -23,7 +23,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     from app.cli.configuration import load_settings
     from app.cli.terminal import with_database
     from app.db import Database
-    from app.planning.plan_store import latest_plan
+    from app.planning.plan_shelf_store import latest_plan
 
     async def read(database: Database) -> "Proposed":
         async with database.reading() as session:
@@ -55,7 +55,7 @@ def make(
 
 def _tell(found: "Proposed", *, as_json: bool) -> None:
     from app.cli.terminal import answer
-    from app.planning.plan_store import plan_row_document
+    from app.planning.plan_shelf_store import plan_row_document
 
     document = plan_row_document(found)
     if as_json:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from app.planning.in_force import InForce
 from app.planning.priced import PricedModelSpec
-from app.planning.resolve import InForce, Shipped, priced_model
+from app.planning.resolve import Shipped, priced_model
 from pricing.derive import derive_cards
 from pricing.money import Rate
 from pricing.pricebook import PriceBook, RateCard

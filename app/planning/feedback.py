@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.clock import from_us
+from app.planning.in_force import InForce
 from app.planning.inputs import MARKET, Revision, Source
 from app.planning.observed import Sample, samples, summary
 from app.planning.priced import PricedModelSpec
-from app.planning.resolve import InForce, Shipped, priced_model
+from app.planning.resolve import Shipped, priced_model
 from app.planning.supplied import Running
 from app.planning.tally import Counted, Tally, attained
 from pricing.assumptions import Adder, Assumptions

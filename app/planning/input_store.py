@@ -15,9 +15,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.service import Actor, Change, record
 from app.clock import from_us
 from app.errors import MarketError
+from app.planning.in_force import InForce, in_force
 from app.planning.inputs import Revision, Source, checked
 from app.planning.models import PricingInputRow
-from app.planning.resolve import InForce, in_force
 
 WRITES_MAX: Final = 16
 """Attempts at a sequence that others may take meanwhile."""
@@ -124,13 +124,20 @@ async def inputs_at(session: AsyncSession, at_us: int) -> InForce:
 
 
 async def history(
-    session: AsyncSession, subject: str = "", name: str = "", rows_max: int = HISTORY_ROWS_MAX
+    session: AsyncSession,
+    subject: str = "",
+    name: str = "",
+    rows_max: int = HISTORY_ROWS_MAX,
+    *,
+    before_sequence: int | None = None,
 ) -> list[Revision]:
-    """Revisions, newest first; of one subject or input where given."""
+    """Revisions, newest first; of one subject or input where given, and stored before another where given."""
     statement = select(PricingInputRow).order_by(col(PricingInputRow.sequence).desc()).limit(rows_max)
     for column, wanted in ((PricingInputRow.subject, subject), (PricingInputRow.name, name)):
         if wanted:
             statement = statement.where(col(column) == wanted)
+    if before_sequence is not None:
+        statement = statement.where(col(PricingInputRow.sequence) < before_sequence)
     return [revision_of(row) for row in (await session.exec(statement)).all()]
 
 

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from app.catalog.derivation import PricedModel
 from app.clock import from_us
+from app.planning.in_force import InForce
 from app.planning.inputs import MARKET
 from app.planning.priced import PricedModelSpec
-from app.planning.resolve import InForce, Shipped, priced_model
+from app.planning.resolve import Shipped, priced_model
 from app.planning.supplied import HourlyTokens, Running
 from pricing.candidates import Candidates, candidates
 from pricing.capacity import Demand, Plan, Problem, plan

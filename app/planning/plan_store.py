@@ -1,41 +1,23 @@
 """Plans as they were proposed: made from the demand of whole days, stored with their evidence, never acted upon."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.service import Actor, Change, record
-from app.clock import US_PER_S, from_us
+from app.clock import US_PER_S
 from app.db import Database
-from app.errors import MarketError
 from app.planning.input_store import append, inputs_at
 from app.planning.models import PlanProposalRow
 from app.planning.plan import Asked, Site, proposal_document
+from app.planning.plan_shelf_store import Proposed, proposed
 from app.planning.priced_store import priced_models_at
 from app.planning.repository import first_answer_us, hourly_tokens, running
 from app.planning.resolve import Shipped
 
 ACTOR: Final = Actor("system", "planner", "planner")
 DAY_US: Final = 86_400 * US_PER_S
-
-
-class NoPlan(MarketError):
-    """Nothing was planned yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proposed:
-    """A stored plan."""
-
-    sequence: int
-    created_at_us: int
-    since_us: int
-    until_us: int
-    actor: str
-    document: dict[str, Any]
 
 
 async def propose_plan(database: Database, shipped: Shipped, days: int, now_us: int, actor: Actor = ACTOR) -> Proposed:
@@ -62,37 +44,6 @@ async def propose_plan(database: Database, shipped: Shipped, days: int, now_us: 
         return await _store(session, asked, document, actor, now_us)
 
 
-async def latest_plan(session: AsyncSession) -> Proposed:
-    """The plan proposed last.
-
-    Raises:
-        NoPlan: there is none.
-    """
-    statement = select(PlanProposalRow).order_by(col(PlanProposalRow.sequence).desc()).limit(1)
-    row = (await session.exec(statement)).first()
-    if row is None:
-        raise NoPlan(
-            404, "no_plan", "Nothing was planned yet: the planner runs once a day. Run `goodput plan make` for one now."
-        )
-    return _proposed(row)
-
-
-async def plans_page(session: AsyncSession, rows_max: int) -> list[Proposed]:
-    """The last plans, newest first."""
-    statement = select(PlanProposalRow).order_by(col(PlanProposalRow.sequence).desc()).limit(rows_max)
-    return [_proposed(row) for row in (await session.exec(statement)).all()]
-
-
-def plan_row_document(found: Proposed) -> dict[str, Any]:
-    """A stored plan for machines."""
-    return {
-        "sequence": found.sequence,
-        "created_at": from_us(found.created_at_us).isoformat(),
-        "actor": found.actor,
-        **found.document,
-    }
-
-
 def _since_us(until_us: int, days: int, first_us: int | None) -> int:
     begin_us = until_us - days * DAY_US
     return begin_us if first_us is None else max(begin_us, first_us - first_us % DAY_US)
@@ -112,8 +63,4 @@ async def _store(session: AsyncSession, asked: Asked, document: dict[str, Any], 
     stored = await append(session, PlanProposalRow, row)
     change = Change("plan.proposed", f"plan:{stored.sequence}", after={"models": len(document["models"])})
     await record(session, actor, change, now_us)
-    return _proposed(stored)
-
-
-def _proposed(row: PlanProposalRow) -> Proposed:
-    return Proposed(row.sequence, row.created_at_us, row.since_us, row.until_us, row.actor, row.document)
+    return proposed(stored)

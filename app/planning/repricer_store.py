@@ -20,10 +20,11 @@ from app.clock import from_us
 from app.db import Database
 from app.planning.derivation import Derived, derived, review_cards, seen, stepped_cards
 from app.planning.draft_keeper_store import Proposal, drop_draft, keep_draft
+from app.planning.in_force import InForce
 from app.planning.input_store import inputs_at
 from app.planning.priced import PricedModelSpec
 from app.planning.priced_store import priced_models_at
-from app.planning.resolve import InForce, Shipped
+from app.planning.resolve import Shipped
 from app.planning.state_store import remember, remembered
 from pricing.pricebook import PriceBook, PriceBookId
 from pricing.repricing import (

@@ -23,12 +23,13 @@ from app.db import Database
 from app.errors import MarketError
 from app.planning.derivation import Derived, derived, with_all_kept, with_kept
 from app.planning.draft_keeper_store import Proposal, keep_draft
+from app.planning.in_force import InForce
 from app.planning.input_store import inputs_at, write_defaults
 from app.planning.inputs import Source
 from app.planning.priced import PricedModelSpec
 from app.planning.priced_store import seed_priced_model
 from app.planning.repricer_store import specs_on_sale
-from app.planning.resolve import InForce, Shipped
+from app.planning.resolve import Shipped
 from pricing.hardware_catalog import worker_counts
 from pricing.pricebook import PriceBook, PriceBookId, price_book
 from pricing.shipped import parameters_billion, shipped_profiles

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.catalog.sale import ModelOnSale
 from app.catalog.service import live_book, put_on_sale
 from app.cli import demo
 from app.cli.failure import Failure
+from app.cli.local_profile import LocalEngine
 from app.cli.main import app
 from app.cli.price_seed import seeding, tell
 from app.cli.pricing_inputs import known_costs
@@ -21,16 +23,27 @@ from app.cli.supply import Supply, priced_models
 from app.clock import from_us, now_us
 from app.db import Database
 from app.errors import MarketError
+from app.planning.in_force import in_force
 from app.planning.inputs import Revision, Source
-from app.planning.resolve import in_force, priced_model
 from app.planning.resolve import known_costs as costs_of
+from app.planning.resolve import priced_model
 from app.planning.service import Opened, open_prices, shipped
 from app.settings import Settings
 from migrations.run import migrate
 from pricing.derive import derive_cards
+from pricing.profiles import Configuration, LengthClass, Profile
+from tests.app.planning.planning_market import point
 
 ACTOR = Actor("system", "goodput up", "goodput up")
 Goodput = Callable[..., Any]
+
+
+LOCAL_LOADS = ((1, 8.0, 0.05), (2, 9.0, 0.07), (4, 12.0, 0.1), (8, 20.0, 0.2))
+LOCAL_PROFILE = Profile(
+    demo.LOCAL,
+    Configuration("local", 1, "llama.cpp", "q8_0"),
+    tuple(point(*load, LengthClass(64, 32)) for load in LOCAL_LOADS),
+)
 
 
 def supply() -> Supply:
@@ -85,17 +98,19 @@ def refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
 
 def test_a_starts_inputs_derive_what_its_settings_did() -> None:
     """The same prices from dated inputs as from the settings themselves, for every model of the demo."""
-    settings, ours = Settings(utilisation=0.5, margin=0.7, ownership="rental", flex_window_s=600), supply()
+    settings = Settings(utilisation=0.5, margin=0.7, ownership="rental", flex_window_s=600, local_power_w=80)
+    ours = replace(supply(), engine=LocalEngine("http://127.0.0.1:9/v1", LOCAL_PROFILE))
     seeds = seeding(settings, ours)
     given = in_force(
         [Revision(*key, value, Source.DEFAULT, 0, 0, "", "", {}) for key, value in seeds.defaults.items()], 0
     )
     expected = {model.public_name: model for model in priced_models(settings, ours, known_costs(settings, []))}
-    assert {spec.public_name for spec in seeds.specs} == set(expected)
+    assert {spec.public_name for spec in seeds.specs} == set(expected) == {demo.GPT_OSS, demo.TUNED, demo.LOCAL}
     assert costs_of(given)["local"].usd_per_hour == known_costs(settings, [])["local"].usd_per_hour
     for spec in seeds.specs:
         found, wanted = priced_model(spec, given, shipped()), expected[spec.public_name]
-        assert found.assumptions == wanted.assumptions
+        if spec.public_name != demo.LOCAL:  # priced from its one deployment alone, which is all that there is
+            assert found.assumptions == wanted.assumptions
         cards = [
             derive_cards(each.model, each.public_name, each.profiles, each.hardware_costs, each.assumptions)
             for each in (found, wanted)

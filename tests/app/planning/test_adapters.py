@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from app.planning.adapters import BaseModel, adder_of, base_model, figures
+from app.planning.in_force import in_force
 from app.planning.priced import PricedModelError, Serving, length_class
-from app.planning.resolve import in_force, priced_model
+from app.planning.resolve import priced_model
 from pricing.assumptions import AssumptionError
 from pricing.derive import derive
 from pricing.profiles import LengthClass

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from app.db import Database
+from app.planning.in_force import InForce, in_force
 from app.planning.plan import Asked, Site, demand_of, mix_of, proposal_document
-from app.planning.plan_store import NoPlan, latest_plan, plans_page, propose_plan
+from app.planning.plan_shelf_store import NoPlan, latest_plan, plans_page
+from app.planning.plan_store import propose_plan
 from app.planning.repository import hourly_tokens
-from app.planning.resolve import InForce, Shipped, in_force
+from app.planning.resolve import Shipped
 from app.planning.supplied import HourlyTokens, Running
 from pricing.profiles import Configuration, LengthClass, Mode, Profile
 from pricing.slo import Tier

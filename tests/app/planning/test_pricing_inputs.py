@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.planning.in_force import in_force
 from app.planning.input_rules import InputError
 from app.planning.inputs import KINDS, checked, subject_kind
 from app.planning.priced import PricedModelError, PricedModelSpec, Serving, adder_document, adder_from_document
-from app.planning.resolve import assumptions, corrected, in_force, known_costs, known_profiles
+from app.planning.resolve import assumptions, corrected, known_costs, known_profiles
 from pricing.assumptions import Adder, Assumptions
 from pricing.costs import TokenCosts
 from pricing.derive import derive
