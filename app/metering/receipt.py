@@ -90,6 +90,7 @@ def _what(event: UsageEvent) -> dict[str, Any]:
             "precision": event.precision or None,
             "is_emulated": event.is_emulated,
             "attempts": event.attempts,
+            "continued": _continued(event),
         },
         "is_streamed": event.is_streamed,
         "ending": event.ending,
@@ -98,6 +99,19 @@ def _what(event: UsageEvent) -> dict[str, Any]:
         "attained": event.is_attained,
         "late_cause": event.late_cause,
     }
+
+
+def _continued(event: UsageEvent) -> list[dict[str, Any]]:
+    """Each time that another provider went on with an answer that had broken off; nothing else of an explanation."""
+    breaks = (event.explanation or {}).get("continued", ())
+    return [
+        {
+            "after_tokens": each["after_tokens"],
+            "from": each["from"].partition("/")[0],
+            "to": each["to"].partition("/")[0],
+        }
+        for each in breaks
+    ]
 
 
 def _usage(event: UsageEvent) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from app import clock
 from app.errors import MarketError
 from app.fleet.health import Entry
-from app.fleet.leases import Allowance, Denied, Leased, LeaseRequest
+from app.fleet.leases import Allowance, Denied, Leased, LeaseRequest, Quotas
 from app.gateway.driver import Driver
 from app.gateway.head import Head
 from app.gateway.market import Market
@@ -167,6 +167,9 @@ class Leases:
     async def loads(self, offer_ids: Sequence[OfferId]) -> Mapping[OfferId, Load]:
         return {each: Load(list(self.live.values()).count(each)) for each in offer_ids}
 
+    def limit(self, quotas: Quotas) -> None:
+        assert not quotas
+
     async def close(self) -> None: ...
 
 
@@ -226,7 +229,7 @@ class Backend:
                     raise step
                 if isinstance(step, str):
                     await self.backends.points.at(step)
-                elif isinstance(step, float):
+                elif isinstance(step, int | float):
                     await asyncio.sleep(step)
                 else:
                     yield step

@@ -35,7 +35,7 @@ def words(*said_words: str, first: int = 0) -> list[TokenChunk]:
 def pair(second: list[Any] | None = None, **changes: Any) -> Rooms:
     rooms = Rooms(offer("p"), offer("q", **changes))
     rooms.backends.scripts[OfferId("p/d")] = [*words(*FIRST_HALF), BROKEN]
-    rest = [opening(), *words(*SECOND_HALF), ended(2, usage=Usage(input=14, output=2))]
+    rest: list[Any] = [opening(), *words(*SECOND_HALF), ended(2, usage=Usage(input=14, output=2))]
     rooms.backends.scripts[OfferId("q/d")] = rest if second is None else second
     return rooms
 

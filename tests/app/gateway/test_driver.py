@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.errors import MarketError
-from app.fleet.leases import Allowance, Denied, Leased, LeaseRequest, Limited
+from app.fleet.leases import Allowance, Denied, Leased, LeaseRequest, Limited, Quotas
 from app.gateway.answer import Admission, Placement
 from app.gateway.driver import Driver, allowance_headers, duration
 from app.identity.caller import Limits
@@ -94,6 +94,9 @@ class Store:
 
     async def loads(self, offer_ids: Sequence[OfferId]) -> Mapping[OfferId, Load]:
         return {each: Load(sum(1 for held in self.live.values() if held == each)) for each in offer_ids}
+
+    def limit(self, quotas: Quotas) -> None:
+        assert not quotas
 
     async def close(self) -> None:
         pass

@@ -10,6 +10,7 @@ from app.errors import MarketError
 from app.gateway.provider_field import NO_WISHES, PriceCap
 from app.gateway.suffix import suffix_of
 from app.gateway.wire import read_order
+from pricing.money import Rate
 from providers.errors import ProviderServerError
 from scheduler.fleet import Calibration, OfferId
 from scheduler.preferences import Sort
@@ -60,7 +61,7 @@ def test_all_that_may_be_wished_is_read() -> None:
     assert (preferences.ttft_us_wished, preferences.tpot_us_wished) == (1_500_000.0, 25_000.0)
     assert (preferences.regions, preferences.precisions) == ({"eu", "us-east"}, {"fp8"})
     assert wishes.continues
-    assert wishes.cap == PriceCap(500_000, 2_000_001)  # pico-USD per token: a cap is rounded down
+    assert wishes.cap == PriceCap(Rate(500_000), Rate(2_000_001))  # pico-USD per token: a cap is rounded down
 
 
 @pytest.mark.parametrize(
