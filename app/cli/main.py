@@ -21,7 +21,6 @@ GROUPS: Final = (
     "inputs",
     "keys",
     "ledger",
-    "models",
     "plan",
     "prices",
     "profiles",
@@ -154,6 +153,7 @@ def doctor(
 
 for _group in GROUPS:
     app.add_typer(import_module(f"app.cli.{_group}").app, name=_group)
+app.add_typer(import_module("app.cli.model_prices").app, name="models")  # models.py is a name of tables
 for _command in COMMANDS:
     app.command(name=_command)(getattr(import_module(f"app.cli.{_command}"), _command))
 
