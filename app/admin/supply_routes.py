@@ -213,6 +213,14 @@ async def provider_statement(request: AdminRequest, desk: TheDesk, provider_id: 
     return await supply.provider_statement(desk, provider_id, period_of(request.query_params, desk.now_us()))
 
 
+@get("/usage_disputes", operation_id="list_usage_disputes", summary="Answers whose token counts were not believed")
+async def usage_disputes(request: AdminRequest, desk: TheDesk) -> Document:
+    """Newest first, as many as a page has; ``provider_id`` filters."""
+    given = request.query_params.get("provider_id", "")
+    rows = await supply.usage_disputes(desk, given, desk.settings.page_rows_max)
+    return {"object": "list", "data": rows, "has_more": False, "next": None}
+
+
 @get("/tuned_models", operation_id="list_tuned_models", summary="Customers' tuned models, newest first")
 async def list_tuned(request: AdminRequest, desk: TheDesk) -> Document:
     """Filters: ``customer_id``, ``status``."""
@@ -265,4 +273,4 @@ def supply_handlers() -> list[ControllerRouterHandler]:
     accounts = [add_provider, provider, remove_provider, set_access, set_credential, remove_credential]
     deployments = [add_deployment, set_deployment_state, remove_deployment, probe_deployment]
     tuned = [list_tuned, approve_tuned, refuse_tuned, withdraw_tuned]
-    return [*accounts, *deployments, sign_contract, end_contract, provider_statement, *tuned]
+    return [*accounts, *deployments, sign_contract, end_contract, provider_statement, usage_disputes, *tuned]

@@ -6,6 +6,7 @@ What is described wrongly is refused with 400 and says which field; a credential
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.admin.supply_bodies import AccessBody, ApprovalBody, ContractBody, DeploymentBody, ProviderBody
@@ -23,9 +24,10 @@ from app.fleet.service import StateChange, not_in_fleet
 from app.fleet.statement_store import statement
 from app.fleet.statements import statement_document
 from app.fleet.vault import Vault
+from app.metering.models import UsageDispute
 from app.tuning import service as tuning
 from app.tuning.models import TunedModelRow
-from providers.errors import ProviderError
+from providers.errors import ProviderCredentialRejected, ProviderError
 from scheduler.fleet import OfferId
 
 T = TypeVar("T")
@@ -179,6 +181,15 @@ async def provider_details(rooms: Rooms, provider_id: str) -> dict[str, Any]:
     }
 
 
+async def usage_disputes(rooms: Rooms, provider_id: str, rows_max: int) -> list[dict[str, Any]]:
+    """Answers whose token counts were not believed, newest first; of one provider where given."""
+    statement = select(UsageDispute).order_by(col(UsageDispute.at_us).desc(), col(UsageDispute.request_id).desc())
+    if provider_id:
+        statement = statement.where(col(UsageDispute.provider_id) == provider_id)
+    async with rooms.database.reading() as session:
+        return [row.model_dump() for row in (await session.exec(statement.limit(rows_max))).all()]
+
+
 async def provider_statement(rooms: Rooms, provider_id: str, period: tuple[int, int]) -> dict[str, Any]:
     """What is owed to a provider for a period."""
     async with rooms.database.snapshot() as session:
@@ -186,7 +197,7 @@ async def provider_statement(rooms: Rooms, provider_id: str, period: tuple[int, 
 
 
 async def probe(rooms: Rooms, offer_id: str, clients: LiveClients, elapsed_us: Callable[[], int]) -> dict[str, Any]:
-    """One health request to a deployment, and what came of it.
+    """One health request to a deployment, and what came of it; a credential that it refuses is not used any more.
 
     Args:
         rooms: what it works with.
@@ -208,6 +219,9 @@ async def probe(rooms: Rooms, offer_id: str, clients: LiveClients, elapsed_us: C
             await clients.provider(OfferId(offer_id)).probe()
     except ProviderError as error:
         trouble = f"{type(error).__name__}: {error.detail}"
+        if isinstance(error, ProviderCredentialRejected) and error.credential_id:
+            refused, said = error.credential_id, error.detail
+            await written(rooms, lambda session, at_us: credential_store.note_refused(session, refused, said, at_us))
     finally:
         await clients.close()
     took_ms = round((elapsed_us() - began_us) / 1000, 3)

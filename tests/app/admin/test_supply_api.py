@@ -10,9 +10,11 @@ from app.catalog.sale import ModelOnSale
 from app.catalog.service import put_on_sale
 from app.fleet.vault import Vault
 from app.identity.roles import Role
+from app.metering.models import UsageDispute
 from app.tuning.service import request_model
 from app.tuning.tuned import Wish
 from tests.app.console.market_fixtures import NOON_US, Market, event, put
+from tests.providers.fake_backend import fake_backend
 
 SECRET = "sk-live-7f3a9c1d5e8b2f4a6c0d"
 SPEED = {"concurrency": [1, 64], "tpot_us": [5_000.0, 20_000.0], "ttft_base_us": 40_000.0, "prefill_tok_s": 20_000.0}
@@ -108,6 +110,36 @@ async def test_a_probe_says_what_came_of_one_request(acme: Market) -> None:
     assert (found["id"], found["is_well"]) == ("acme/api-1", False)
     assert found["trouble"].startswith("ProviderUnreachable")
     await acme.tell("/admin/providers/acme/deployments/none/probe", {}, status=404)
+
+
+async def test_what_was_not_believed_is_listed_by_provider(acme: Market) -> None:
+    counts = {"input_reported": 9, "output_reported": 10**6, "input_most": 600, "output_least": 1, "output_most": 99}
+    for number, who in enumerate(("acme", "other")):
+        row = UsageDispute(
+            request_id=f"gen-{number}",
+            provider_id=who,
+            offer_id=f"{who}/d",
+            at_us=NOON_US,
+            output_billed=30,
+            reason="1000000 output tokens for 83 bytes of content",
+            **counts,
+        )
+        await put(acme.desk, row)
+    [shown] = (await acme.ask("/admin/usage_disputes", provider_id="acme"))["data"]
+    assert (shown["request_id"], shown["output_billed"]) == ("gen-0", 30)
+    assert len((await acme.ask("/admin/usage_disputes"))["data"]) == 2
+
+
+async def test_a_probe_that_meets_a_refused_credential_marks_it(acme: Market) -> None:
+    await acme.tell("/admin/providers/acme/credential", {"secret": SECRET})
+    body = json.dumps({"error": {"message": f"Incorrect API key provided: {SECRET}"}}).encode()
+    async with fake_backend(lambda out, _: out.answer(401, body)) as backend:
+        await acme.tell("/admin/providers/acme/deployments", {**DEPLOYMENT, "base_url": backend.base_url}, status=201)
+        found = await acme.tell("/admin/providers/acme/deployments/api-1/probe", {})
+    assert found["trouble"].startswith("ProviderCredentialRejected")
+    account = await acme.ask("/admin/providers/acme")
+    assert account["credential"]["state"] == "credential refused"
+    assert SECRET not in json.dumps([found, account])
 
 
 async def test_a_contract_is_signed_shown_and_ended(acme: Market) -> None:
