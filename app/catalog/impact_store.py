@@ -31,7 +31,8 @@ DAYS_MAX = 92
 SEED = 20_261_124
 STRATA_MAX = 10_000
 BOOKS_MAX = 500
-ROWS_AT_ONCE_MAX = 1_000
+ROWS_AT_ONCE_MAX = 250
+"""Rows of one query: few, for while they are unpacked the answers of this process wait."""
 _PRIME = 1_000_003
 """Answers are drawn by a line through the residues of their last µs, which is as good as drawing them blindly."""
 _COLUMNS = (

@@ -3,24 +3,44 @@
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, exists, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.catalog.models import ModelOnSaleRow, PriceBookRow, PriceBookWithdrawalRow
 from app.catalog.sale import ModelOnSale
+from app.errors import MarketError
 from pricing.pricebook import PriceBook, book_from_record
 
 PRICES_LOCK = 0x7072_6365  # "prce" in ASCII: changes to what is in force happen one after the other
+TURN_WAIT_MS_MAX = 5_000
+
+
+class PricesBusy(MarketError):
+    """Another change to what is in force takes too long."""
 
 
 async def take_turn(session: AsyncSession) -> None:
     """Waits for other changes to what is in force to end, and keeps them waiting until this transaction does.
 
     On SQLite a writing transaction is alone from its beginning.
+
+    Raises:
+        PricesBusy: the others take too long.
     """
     connection = await session.connection()
-    if connection.dialect.name == "postgresql":
+    if connection.dialect.name != "postgresql":
+        return
+    await connection.execute(text(f"SET LOCAL lock_timeout = {TURN_WAIT_MS_MAX}"))
+    try:
         await connection.execute(text(f"SELECT pg_advisory_xact_lock({PRICES_LOCK})"))
+    except DBAPIError as error:
+        raise PricesBusy(
+            503,
+            "prices_busy",
+            f"Another change to the price books has not ended within {TURN_WAIT_MS_MAX // 1_000} s; try again.",
+            type="service_unavailable_error",
+        ) from error
 
 
 async def latest_row(session: AsyncSession) -> PriceBookRow | None:

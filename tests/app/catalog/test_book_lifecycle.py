@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.catalog import repository
 from app.catalog.book_cache import BookShelf
 from app.catalog.book_store import (
     BookHead,
@@ -355,3 +356,21 @@ async def test_of_rivals_on_postgres_one_wins(postgres_url: str, race: Race) -> 
         await race(Shop(database))
     finally:
         await database.close()
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+async def test_on_postgres_a_change_waits_for_the_one_before_it_but_not_for_ever(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "TURN_WAIT_MS_MAX", 50)
+    database = await with_tables(Database(postgres_url))
+    shop = Shop(database)
+    live = await shop.opened_with()
+    draft = await shop.changed(live, NOW, 700_000)
+    async with database.writing() as slow:
+        await repository.take_turn(slow)
+        with pytest.raises(repository.PricesBusy, match="try again"):
+            await shop.publish(draft, NOW)
+    await shop.publish(draft, NOW)
+    await database.close()
