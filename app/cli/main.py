@@ -153,7 +153,7 @@ def doctor(
 
 for _group in GROUPS:
     app.add_typer(import_module(f"app.cli.{_group}").app, name=_group)
-app.add_typer(import_module("app.cli.model_prices").app, name="models")  # models.py is a name of tables
+import_module("app.cli.model_prices").register(app)  # ``models``: a file of that name would be one of tables
 for _command in COMMANDS:
     app.command(name=_command)(getattr(import_module(f"app.cli.{_command}"), _command))
 

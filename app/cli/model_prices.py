@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from app.db import Database
     from app.planning.priced import PricedModelSpec
 
-app = typer.Typer(help="Models: list what is priced and from what, price one, stop pricing one.", no_args_is_help=True)
+group = typer.Typer(
+    help="Models: list what is priced and from what, price one, stop pricing one.", no_args_is_help=True
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Name = Annotated[str, typer.Argument(help="The name it is sold under.")]
@@ -23,7 +25,12 @@ NEXT = (
 )
 
 
-@app.command("list")
+def register(app: typer.Typer) -> None:
+    """Adds ``goodput models``."""
+    app.add_typer(group, name="models")
+
+
+@group.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """Show every priced model and what its prices follow from."""
     from app.cli.configuration import load_settings
@@ -70,7 +77,7 @@ class PriceOptions:
     as_json: AsJson = False
 
 
-@app.command("price")
+@group.command("price")
 @takes(PriceOptions)
 def price(options: PriceOptions) -> None:
     """Price a model from its profiles, or a tuned model from its base's with an adder of its own."""
@@ -93,7 +100,7 @@ def price(options: PriceOptions) -> None:
     note(NEXT)
 
 
-@app.command("stop")
+@group.command("stop")
 def stop(
     name: Name,
     reason: Annotated[str, typer.Option(help="Why; it stands in the audit log.")] = "no longer priced",
