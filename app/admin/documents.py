@@ -98,6 +98,7 @@ def _deployment_document(row: DeploymentRow, live: LiveNow) -> dict[str, Any]:
         "id": row.id,
         "kind": row.kind,
         "precision": row.precision or None,
+        "region": row.region or None,
         "model": row.model,
         "tiers": row.tiers,
         "state": row.state,

@@ -110,6 +110,7 @@ class DeploymentBody(BaseModel):
     label: str = Field(default="", max_length=300)
     api_key_env: str = Field(default="", max_length=128)
     precision: str = Field(default="", max_length=32, description="of its weights, such as fp8; empty if not known")
+    region: str = Field(default="", max_length=64, description="where it runs, such as eu-west-1; empty if not known")
 
     def spec(self, provider_id: str) -> DeploymentSpec:
         """As the fleet keeps it.
@@ -136,6 +137,7 @@ class DeploymentBody(BaseModel):
             label=self.label,
             api_key_env=self.api_key_env,
             precision=stated(self.precision),
+            region=self.region,
         )
 
 

@@ -44,6 +44,7 @@ class AddOptions:
     concurrency_max: Annotated[int, typer.Option(min=0, help="Requests at once; the profile's if 0.")] = 0
     is_emulated: Annotated[bool, typer.Option("--emulated", help="Its tokens are made up.")] = False
     label: Annotated[str, typer.Option(help="What it is, in words.")] = ""
+    region: Annotated[str, typer.Option(help="Where it runs, such as eu-west-1; customers may ask for it.")] = ""
     api_key_env: Annotated[str, typer.Option(help="Variable that holds the credential where the gateway runs.")] = ""
     credential_stdin: Annotated[bool, typer.Option("--credential-stdin", help="Read the credential there.")] = False
     auth_header: Annotated[str | None, typer.Option(help="Header that carries it.")] = None
@@ -117,6 +118,7 @@ def _spec(options: AddOptions, secret: str) -> "DeploymentSpec":
         label=options.label or (f"Emulated: {chosen.deployment_id}" if options.is_emulated else ""),
         api_key_env=options.api_key_env,
         precision=stated(chosen.configuration.precision),
+        region=options.region,
     )
 
 

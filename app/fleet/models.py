@@ -52,6 +52,7 @@ class DeploymentRow(SQLModel, table=True):
         is_emulated: its tokens are made up at measured speeds; ``label`` says so wherever it is shown.
         api_key_env: name of the environment variable that holds its credential; empty for none.
         precision: of its weights, such as ``fp8``; empty where it is not known.
+        region: where it runs, such as ``eu-west-1``; empty where it is not known.
     """
 
     __tablename__: ClassVar[Any] = "deployment"
@@ -93,6 +94,7 @@ class DeploymentRow(SQLModel, table=True):
     created_at_us: int = Field(sa_type=BigInteger)
     updated_at_us: int = Field(sa_type=BigInteger)
     precision: str = Field(default="", max_length=32, sa_column_kwargs={"server_default": text("''")})
+    region: str = Field(default="", max_length=64, sa_column_kwargs={"server_default": text("''")})
 
 
 class ProviderAccess(SQLModel, table=True):

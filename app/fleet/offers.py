@@ -35,6 +35,7 @@ def offer_of(spec: DeploymentSpec, share: float = 1.0) -> Offer:
         capabilities=spec.capabilities,
         tiers=spec.tiers,
         precision=spec.precision,
+        region=spec.region,
     )
 
 

@@ -135,6 +135,7 @@ def spec_of(row: DeploymentRow) -> DeploymentSpec:
         label=row.label,
         api_key_env=row.api_key_env,
         precision=row.precision,
+        region=row.region,
     )
 
 
@@ -163,4 +164,5 @@ def columns_of(spec: DeploymentSpec) -> dict[str, Any]:
         "label": spec.label,
         "api_key_env": spec.api_key_env,
         "precision": spec.precision,
+        "region": spec.region,
     }

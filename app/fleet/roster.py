@@ -16,6 +16,7 @@ PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DEPLOYMENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,119}")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
 MODEL_MAX = 180
+REGION = re.compile(r"[a-z0-9-]{0,64}")
 PRECISION = re.compile(r"[a-z0-9_.?]{0,32}")
 LABEL_MAX = 300
 CONTEXT_MAX = 2**40
@@ -51,6 +52,7 @@ class DeploymentSpec:
         is_emulated: its tokens are made up at measured speeds; ``label`` says so.
         api_key_env: name of the environment variable that holds the credential; empty where it wants none.
         precision: of its weights, such as ``fp8``; empty where it is not known.
+        region: where it runs, such as ``eu-west-1``; empty where it is not known.
 
     Raises:
         RosterError: a field that cannot be.
@@ -75,6 +77,7 @@ class DeploymentSpec:
     label: str = ""
     api_key_env: str = ""
     precision: str = ""
+    region: str = ""
 
     def __post_init__(self) -> None:
         check_provider_id(self.provider_id)
@@ -99,6 +102,7 @@ class DeploymentSpec:
         if self.api_key_env and not VARIABLE.fullmatch(self.api_key_env):
             raise RosterError(f"{self.id}: api_key_env names a variable such as ACME_API_KEY, got {self.api_key_env!r}")
         check_precision(self.id, self.precision)
+        check_region(self.id, self.region)
         provider_spec(self)
 
     @property
@@ -197,6 +201,18 @@ def check_precision(offer_id: str, precision: str) -> None:
     """
     if not PRECISION.fullmatch(precision):
         raise RosterError(f"{offer_id}: precision: at most 32 lower-case letters such as fp8, got {precision!r}")
+
+
+def check_region(offer_id: str, region: str) -> None:
+    """Refuses what is no name of a region; the empty one is of one that is not known.
+
+    Raises:
+        RosterError: it is none.
+    """
+    if not REGION.fullmatch(region):
+        raise RosterError(
+            f"{offer_id}: region: at most 64 lower-case letters, digits and hyphens such as eu-west-1, got {region!r}"
+        )
 
 
 def check_provider_id(provider_id: str) -> None:

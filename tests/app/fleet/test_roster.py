@@ -34,6 +34,8 @@ from tests.app.fleet.rosters import B200, CURVE, H100, T0_US, deployed, spec
         ({"cost": Rates(Rate(0), Rate(0), Rate(0), Rate(-1))}, "cannot cost less than nothing"),
         ({"tiers": frozenset[Tier]()}, "at least one tier"),
         ({"is_emulated": True, "label": ""}, "an emulated deployment needs a label"),
+        ({"region": "EU West"}, "region: at most 64 lower-case letters"),
+        ({"region": "e" * 65}, "region: at most 64"),
         ({"api_key_env": "sk-secret-itself"}, "api_key_env names a variable such as ACME_API_KEY"),
     ],
 )
@@ -128,3 +130,10 @@ def test_a_recovering_offer_may_always_run_one_request_and_never_more_than_its_m
     for limit, usable in ((0, 1), (1, 1), (64, 64), (65, 64)):
         (offer,) = offers_by_model([deployed()], {B200.id: limit}, {})["open/one"]
         assert offer.concurrency_max == usable
+
+
+def test_a_region_is_stored_and_reaches_the_offer() -> None:
+    placed = replace(B200, region="eu-west-1")
+    row = DeploymentRow(**columns_of(placed), state="enabled", version=1, created_at_us=0, updated_at_us=0)
+    assert spec_of(row) == placed
+    assert offer_of(placed).region == "eu-west-1"
