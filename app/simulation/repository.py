@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.catalog import repository as catalog
-from app.catalog.service import live_book
+from app.catalog.service import live_book, moment_us
 from app.errors import MarketError
 from app.fleet.offers import offer_of
 from app.fleet.repository import read_roster
@@ -34,8 +34,8 @@ async def read_market(session: AsyncSession, at: datetime, evidence: Evidence, b
         ImpossibleMarket: no offer takes work for anything on sale.
     """
     book = await live_book(session, at) if book_id is None else await published_book(session, book_id)
-    roster = await read_roster(session)
-    offers = [offer_of(each.spec) for each in roster.deployed if each.decided is State.ENABLED]
+    roster = await read_roster(session, moment_us(at))
+    offers = [offer_of(each.spec) for each in roster.deployed if each.decided is State.ENABLED and not each.trouble]
     return market_of(book, offers, evidence, "the live fleet")
 
 
