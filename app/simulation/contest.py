@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from app.simulation.conditions import Conditions
 from app.simulation.contest_fleet import Contest, demand_at, misjudged
-from app.simulation.engine import Router, Run, Simulator
+from app.simulation.engine import Run, Simulator
 from app.simulation.plant import NS_PER_US
+from app.simulation.router import Router
 from app.simulation.routers import NeverRefuses, PlainRouter, PolicyName, rule
 from app.simulation.tally import Sales
 from app.simulation.workload import NS_PER_S

@@ -6,10 +6,10 @@ bytes and a predicted length, never how long an answer will be.
 """
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from app.metering.meter import late_cause, token_cost, within
 from app.simulation.conditions import AS_IN_PRODUCTION, Conditions
 from app.simulation.market import Market
 from app.simulation.plant import NS_PER_US, Plant, Unit
+from app.simulation.router import Router
 from app.simulation.tally import Micros, Settled, Tally
 from app.simulation.workload import Arrival, Workload, arrivals
 from pricing.goodput import Grade, Timeline, grade_tokens
@@ -30,7 +31,7 @@ from pricing.slo import Ladder, Tier
 from pricing.usage import Usage
 from providers.engine_model.engine import HORIZON_NS_MAX, Finished
 from scheduler.dispatcher import Dispatcher
-from scheduler.fleet import Fleet, Load, OfferId
+from scheduler.fleet import OfferId
 from scheduler.jobs import Job, JobId
 from scheduler.placement import Admit, Candidate, Dispatch, RefusalReason, Refuse, Wait
 
@@ -76,39 +77,6 @@ class _Request:
     dispatched_us: int = 0
     first_us: int = 0
     tokens_then: float = 0.0
-
-
-class Router(Protocol):
-    """Who decides where requests run: the production dispatcher, or one to compare it with."""
-
-    @property
-    def waiting(self) -> int:
-        """Jobs that wait now."""
-        ...
-
-    def on_arrival(self, job: Job, fleet: Fleet, now_us: int) -> Admit | Wait | Refuse:
-        """A job arrives."""
-        ...
-
-    def on_leased(self, job_id: JobId, offer_id: OfferId, loads: Mapping[OfferId, Load], now_us: int) -> Dispatch:
-        """A lease was written for an admitted job."""
-        ...
-
-    def on_denied(self, job_id: JobId, loads: Mapping[OfferId, Load], now_us: int) -> Admit | Wait | Refuse:
-        """No candidate had room any more."""
-        ...
-
-    def on_released(self, fleet: Fleet, now_us: int) -> tuple[Admit, ...]:
-        """Room may have come free."""
-        ...
-
-    def on_tick(self, fleet: Fleet, now_us: int) -> tuple[Admit | Refuse, ...]:
-        """Time passed."""
-        ...
-
-    def next_tick_us(self, now_us: int) -> int | None:
-        """When ``on_tick`` is due; None while nothing depends on time."""
-        ...
 
 
 class Simulator:
