@@ -213,13 +213,15 @@ def recommend(
     if not (math.isfinite(tok_s_user) and tok_s_user > 0):
         raise RatioError(f"a speed must be above 0 tok/s/user, got {tok_s_user}")
     by_family: dict[Family, list[Candidate]] = {}
+    costs: dict[Family, HardwareCost] = {}
     for each in points:
         if each.profile.configuration.has_pools and each.cost is not None:
             by_family.setdefault(_family(each), []).append(each)
+            costs[_family(each)] = each.cost
     reasons: dict[Family, str] = {}
     found: list[Recommendation] = []
     for family, own in by_family.items():
-        made = _balanced(family, own, shares, tok_s_user)
+        made = _balanced(family, own, shares, tok_s_user, costs[family])
         if isinstance(made, str):
             reasons[family] = made
         else:
@@ -239,7 +241,11 @@ def _family(candidate: Candidate) -> Family:
 
 
 def _balanced(
-    family: Family, own: Sequence[Candidate], mix: tuple[tuple[LengthClass, float], ...], x: float
+    family: Family,
+    own: Sequence[Candidate],
+    mix: tuple[tuple[LengthClass, float], ...],
+    x: float,
+    cost: HardwareCost,
 ) -> Recommendation | str:
     prefill: list[PoolRate] = []
     decode: list[PoolRate] = []
@@ -262,7 +268,7 @@ def _balanced(
         prefill_gpu_s=math.fsum(w * rate.gpu_s for w, rate in zip(weights, prefill, strict=True)),
         decode_gpu_s=math.fsum(w * rate.gpu_s for w, rate in zip(weights, decode, strict=True)),
         tokens=math.fsum(w * _tokens(rate.evidence) for w, rate in zip(weights, prefill, strict=True)),
-        cost=_cost(own[0]),
+        cost=cost,
         rows=_rows(own, prefill, decode, x),
         notes=(),
     )
@@ -277,12 +283,6 @@ def _rate(candidate: Candidate, pool: str) -> PoolRate:
 
 def _tokens(candidate: Candidate) -> float:
     return candidate.point.total_tok_s / candidate.point.requests_s
-
-
-def _cost(candidate: Candidate) -> HardwareCost:
-    if candidate.cost is None:
-        raise RatioError(f"{candidate.id} has no $/hour")
-    return candidate.cost
 
 
 def _rows(

@@ -55,6 +55,8 @@ def test_columns_may_come_in_any_order_with_a_byte_order_mark_and_capitals() -> 
     [
         ("", "a header and 1 to"),
         (HEADER, "a header and 1 to"),
+        ("x" * 5_000_001, "at most 5,000,000"),
+        (HEADER + '\n"' + "x" * 200_000 + '"', "the table is no CSV: field larger than field limit"),
         (table("m,fp8", header="model,precision"), "missing: benchmark, date, reference, score, source"),
         (table("m,x", header=HEADER + ",notes"), "not known: notes"),
         (table("m,fp8,gpqa,0.5"), "line 2: 4 cells for 7 columns"),

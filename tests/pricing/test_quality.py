@@ -11,8 +11,10 @@ from pricing.candidates import Candidates, FrontierError, Selection, candidates
 from pricing.capacity_options import tier_options
 from pricing.derive import derive
 from pricing.explain import explain
+from pricing.hardware import hardware_costs
 from pricing.profiles import Profile
 from pricing.quality import LEVELS, Accuracy, Figure, Floor, QualityError, rank
+from pricing.shipped import shipped_profiles
 from pricing.slo import Tier
 from pricing.tiers import BelowQuality, TierRules, eligible, tiers
 from tests.pricing.points import BOX, CHAT, curve, found, point, profile
@@ -116,6 +118,7 @@ def test_the_newest_figure_and_the_engines_own_hold() -> None:
     assert Accuracy((old, new, own)).of("m", "fp4", "vllm") == (own,)
     assert Accuracy((old, new, own)).of("m", "fp4", "sglang") == (new,)
     assert Accuracy((own,)).of("m", "fp4", "sglang") == ()
+    assert Accuracy((new, old)).of("m", "fp4", "vllm") == (new,)
 
 
 def test_two_figures_of_one_day_are_refused() -> None:
@@ -196,6 +199,23 @@ def test_capacity_runs_a_tier_only_where_its_floor_allows() -> None:
     by_tier = {option.tier: option.deployment_id for option in options}
     assert by_tier[Tier.STANDARD].startswith("box-vllm-fp8-agg-fine")
     assert by_tier[Tier.BULK].startswith("box-vllm-fp4-agg-coarse")
+
+
+def test_a_tier_that_nothing_is_good_enough_for_has_no_capacity() -> None:
+    pools = pool(COARSE, FINE)
+    sold = tiers(pools).sold
+    options = tier_options(pools, sold, TierRules(floors={Tier.PREMIUM: Floor("bf16")}))
+    assert Tier.PREMIUM in sold
+    assert {option.tier for option in options} == {Tier.STANDARD, Tier.BULK}
+
+
+def test_a_declared_premium_keeps_its_floor_too() -> None:
+    """The wafer does not say at which precision it serves."""
+    wafer, b200 = "cs3-cerebras-unknown-agg-n1", Selection(hardware=frozenset({"b200"}))
+    rules = TierRules(floors={Tier.PREMIUM: Floor("fp4")})
+    asked = Assumptions(selection=b200, rules=rules, premium_deployment_id=wafer, uncertainty=None)
+    with pytest.raises(BelowQuality, match=f"{wafer} cannot serve premium: precision unknown is not known for sure"):
+        derive("gpt-oss-120b", shipped_profiles(), hardware_costs("hyperscaler"), asked)
 
 
 def test_derived_prices_keep_the_floors_in_every_world() -> None:

@@ -80,6 +80,11 @@ def test_a_mix_is_balanced_by_its_requests() -> None:
     assert made.tokens == pytest.approx(0.5 * 2_000 + 0.5 * 9_000)
 
 
+def test_classes_outside_the_mix_say_nothing() -> None:
+    own = [*pools(1, 4, (50, 2.0)), *pools(4, 2, (50, 2.0))]
+    assert one([*own, *pools(9, 1, (90, 7.0), lengths=LONG)]).rows == one(own).rows
+
+
 def test_one_ratio_alone_recommends_itself_and_says_so() -> None:
     made = one(pools(3, 5, (50, 2.0)))
     assert made.ratio == pytest.approx(3 / 5)
