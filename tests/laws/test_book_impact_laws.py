@@ -58,7 +58,7 @@ def traffic(draw: st.DrawFn, book: dict[Key, Ladder]) -> list[Slice]:
     return slices
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data(), book=books())
 def test_a_book_against_itself_changes_nothing_and_earns_what_was_booked(
     data: st.DataObject, book: dict[Key, Ladder]
@@ -68,7 +68,7 @@ def test_a_book_against_itself_changes_nothing_and_earns_what_was_booked(
     assert total.margin_new == total.margin_old
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data(), book=books(), other=books())
 def test_rated_one_by_one_the_old_book_earns_what_was_booked(
     data: st.DataObject, book: dict[Key, Ladder], other: dict[Key, Ladder]
@@ -83,7 +83,7 @@ def test_rated_one_by_one_the_old_book_earns_what_was_booked(
     assert margin_impact(book, other, forgotten).total.revenue_old == sum(each.paid for each in slices)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data(), old=books(), new=books())
 def test_exchanging_the_books_exchanges_their_columns(
     data: st.DataObject, old: dict[Key, Ladder], new: dict[Key, Ladder]
@@ -94,7 +94,7 @@ def test_exchanging_the_books_exchanges_their_columns(
     assert (there.cost_old, there.cost_new, there.booked) == (back.cost_new, back.cost_old, back.booked)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data(), book=books(), more=st.integers(1, 10**6))
 def test_raising_every_rate_never_earns_less(data: st.DataObject, book: dict[Key, Ladder], more: int) -> None:
     dearer = {

@@ -111,7 +111,7 @@ async def test_publishing_is_recorded_for_book_and_draft_with_the_reason(shop: S
     released = await shop.publish(await shop.changed(live, NOW, 700_000), NOW + S_US)
     before, after, reason = await shop.last_audit("price_draft.published")
     assert (before["price_book_id"], after["price_book_id"], reason) == (live.id, released.book.id, "a reason")
-    assert (await shop.audited())[-2:] == ["price_book.published", "price_draft.published"]
+    assert sorted((await shop.audited())[-2:]) == ["price_book.published", "price_draft.published"]
     (head, _) = await shop.books()
     assert (head.origin, head.published_by, head.reason) == (Origin.OPERATOR, "ada@example.com", "a reason")
 
@@ -255,6 +255,7 @@ async def test_a_long_actors_name_is_cut_to_what_a_row_keeps(shop: Shop) -> None
     assert draft.created_by == "a" * 200
 
 
+@pytest.mark.slow
 async def test_a_draft_of_a_thousand_models_is_edited_published_and_read_back(shop: Shop) -> None:
     cards = [card(tier, f"model-{n:04}") for n in range(1_000) for tier in Tier]
     live = await shop.opened_with(price_book(T0, cards))
