@@ -29,11 +29,16 @@ IDS = {
 
 
 async def insert(database: Database, table: str, row: dict[str, Any]) -> None:
-    stored = {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}
-    columns = ", ".join(f'"{name}"' for name in stored)
-    values = ", ".join(f":{name}" for name in stored)
+    """Writes a row as the database then had it: what it has no column for yet is left out."""
     async with database.engine.begin() as connection:
-        await connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), stored)  # noqa: S608
+        known = (await connection.execute(text(f"SELECT * FROM {table} LIMIT 0"))).keys()  # noqa: S608 (ours)
+        stored = {
+            name: json.dumps(value) if isinstance(value, dict | list) else value
+            for name, value in row.items()
+            if name in known
+        }
+        columns, values = ", ".join(f'"{name}"' for name in stored), ", ".join(f":{name}" for name in stored)
+        await connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), stored)  # noqa: S608 (ours)
 
 
 async def fill(url: str) -> None:
@@ -47,13 +52,9 @@ async def fill(url: str) -> None:
             "deployment_id": deployment_id,
             **stamps,
         }
-        await insert(database, "deployment", without_precision(row))
-    await insert(database, "usage_event", without_precision({**usage_row("gen-old").values, "timeline": b"kept"}))
+        await insert(database, "deployment", row)
+    await insert(database, "usage_event", {**usage_row("gen-old").values, "timeline": b"kept"})
     await database.close()
-
-
-def without_precision(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "precision"}
 
 
 async def ask(url: str, *statements: str) -> list[Any]:
