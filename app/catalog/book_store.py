@@ -41,7 +41,9 @@ class UnknownBook(MarketError):
 
     def __init__(self, book_id: str) -> None:
         super().__init__(
-            404, "price_book_not_found", f"There is no price book {book_id[:80]!r}, or none that was not withdrawn."
+            404,
+            "price_book_not_found",
+            f"There is no price book {book_id[:80]!r}: none was published under it, or it was withdrawn.",
         )
 
 
