@@ -57,7 +57,9 @@ class Settings(BaseSettings):
     explore_share: float = Field(default=0.01, ge=0, le=1, description="of lesser requests try another offer first")
     affinity_load_max: float = Field(default=0.5, ge=0, le=1, description="above it no prompt goes back to its cache")
     margin_step: float = Field(default=0.01, ge=0, le=1, description="how far one answer moves its tier's headroom")
-    stream_inside: bool = Field(default=True, description="backends stream also what customers want in one body")
+    stream_inside: Literal["premium", "all", "none"] = Field(
+        default="premium", description="of these tiers backends stream also what customers want in one body"
+    )
     explain_offers_max: int = Field(
         default=8, ge=0, description="with at most so many offers all placements are explained"
     )

@@ -4,8 +4,9 @@ While the customer has seen nothing, a failed attempt moves elsewhere unseen (:m
 premium one may get a second beside it (:mod:`app.gateway.race_client`); afterwards the failure is theirs to know,
 unless they asked for the answer to be continued. The delivery clock is never reset.
 
-A backend is asked to stream even where the customer wants one body, if it can: its silence is then noticed after a
-token's time and not after a whole answer's, and it stops when the customer leaves.
+For premium a backend is asked to stream even where the customer wants one body, if it can: its silence is then noticed
+after a token's time and not after a whole answer's. Elsewhere that is not worth its time; a body has a deadline of its
+own, by what the longest answer would take there.
 """
 
 from dataclasses import dataclass, field, replace
@@ -26,13 +27,15 @@ from app.gateway.usage_row import held_amount
 from app.gateway.whole import Whole
 from pricing.money import NanoUsd, format_usd, half_even_to_nano
 from pricing.rating import Ending
-from pricing.slo import US_PER_S
-from providers.base import CompletionRequest, TokenChunk
+from pricing.slo import US_PER_S, Tier
+from providers.base import CompletionRequest, Timeouts, TokenChunk
 from providers.errors import ProviderError, ProviderProtocolError, ProviderTimeout
 from scheduler.jobs import Capability
 
 NS_PER_US = 1_000
 US_PER_MS = 1_000
+BODY_PATIENCE = 4.0
+"""So many times the forecast may an answer take that comes in one body, whose silence says nothing before its end."""
 REPEATS = "it repeats the answer instead of going on with it"
 PACE_EVERY_NS = 500_000_000
 PACE_TOKENS_MIN = 8
@@ -113,7 +116,7 @@ class Relay:
 
     async def _read(self, attempt: Attempt) -> None:
         """Takes all that the backend sends, or the other that won a race against it."""
-        if attempt.placement.overdue_us is not None and self.answer.ask.order.is_stream:
+        if attempt.placement.overdue_us is not None and attempt.is_streamed:
             won = await self._first_content(attempt)
             self.attempt = attempt = won.attempt
             for chunk in won.seen:
@@ -213,13 +216,31 @@ class Relay:
         fields = order.fields
         if answer.tokens_before and self.spoken is not None:
             fields = resumed_fields(fields, self.spoken.text)
-        is_streamed_inside = self.market.settings.stream_inside and Capability.STREAMING in placement.offer.capabilities
+        is_stream = order.is_stream or self._streams_inside(placement)
         return CompletionRequest(
             id=ask.job.id,
             fields={**fields, **limits},
-            is_stream=order.is_stream or is_streamed_inside,
-            timeouts=self.market.timeouts,
+            is_stream=is_stream,
+            timeouts=self.market.timeouts if is_stream else self._body_timeouts(placement, left),
         )
+
+    def _streams_inside(self, placement: Placement) -> bool:
+        """Whether a backend is to stream what its customer wants in one body."""
+        if Capability.STREAMING not in placement.offer.capabilities:
+            return False
+        match self.market.settings.stream_inside:
+            case "all":
+                return True
+            case "premium":
+                return placement.tier is Tier.PREMIUM
+            case "none":
+                return False
+
+    def _body_timeouts(self, placement: Placement, tokens: int) -> Timeouts:
+        """A backend that accepts and never answers is told by the time that the longest answer would take there."""
+        times, candidate = self.market.timeouts, placement.candidate
+        decode_s = tokens * candidate.tpot_us * candidate.calibration.tpot / US_PER_S
+        return replace(times, total_s=min(times.total_s, times.first_token_s + BODY_PATIENCE * decode_s))
 
     async def _take(self, chunk: TokenChunk) -> None:
         answer = self.answer

@@ -329,7 +329,7 @@ class Rooms:
         self.dispatcher = Dispatcher(policy)
         self.driver = Driver(self.dispatcher, self.backends, self.leases, clock.now_us, lease_ttl_s=15.0)
         self.market = Market(
-            settings=Settings(),
+            settings=Settings(stream_inside="all"),
             authenticator=cast("Any", Authenticator()),
             shelf=cast("Any", Shelf()),
             supply=cast("Any", self.backends),
@@ -361,7 +361,7 @@ class Rooms:
 
     def in_one_body(self, tokens: int = 2) -> None:
         """The backend does not stream: its answer comes whole."""
-        self.market.settings = Settings(stream_inside=False)
+        self.market.settings = Settings(stream_inside="none")
         self.backends.scripts[OfferId("p/d")] = [whole(tokens)]
 
     async def occupy(self, name: str = "other") -> None:

@@ -87,8 +87,16 @@ async def test_a_first_that_answers_in_time_is_left_alone() -> None:
     assert rooms.metric("goodput_hedges_total") == 0
 
 
-@pytest.mark.parametrize("fields", [{"service_tier": "default"}, {"service_tier": "flex"}, {"stream": False}])
-async def test_lesser_tiers_and_whole_answers_are_not_hedged(fields: dict[str, Any]) -> None:
+async def test_an_answer_wanted_in_one_body_is_hedged_too_while_it_is_streamed_inside() -> None:
+    rooms = pair()
+    customer = await asked(rooms, stream=False)
+    assert json.loads(customer.text)["choices"][0]["message"]["content"] == "q0 q1 "
+    assert (customer.headers["x-provider"], rooms.row["attempts"]) == ("q", 2)
+    await rooms.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("fields", [{"service_tier": "default"}, {"service_tier": "flex"}])
+async def test_lesser_tiers_are_not_hedged(fields: dict[str, Any]) -> None:
     rooms = pair(p=["pause", said(0, "p0 "), ended(1)])
     rooms.points.armed = "pause"
     task = rooms.begin(**{**ASK_P_FIRST, **fields})

@@ -1,9 +1,13 @@
 """An answer wanted in one body is streamed from its backend and put together here."""
 
 import json
+from typing import Literal
+
+import pytest
 
 from app.settings import Settings
 from pricing.usage import Usage
+from providers.base import TokenChunk
 from providers.errors import ProviderTimeout
 from scheduler.fleet import OfferId
 from scheduler.jobs import Capability
@@ -68,12 +72,47 @@ async def test_an_offer_that_cannot_stream_is_asked_for_the_body() -> None:
     assert not rooms.backends.asked[0].is_stream
 
 
-async def test_it_may_be_switched_off() -> None:
+@pytest.mark.parametrize(
+    ("which", "service_tier", "is_streamed"),
+    [
+        ("none", "priority", False),
+        ("premium", "priority", True),
+        ("premium", "default", False),
+        ("all", "default", True),
+    ],
+)
+async def test_for_which_tiers_it_is_done_is_a_setting(
+    which: Literal["premium", "all", "none"], service_tier: str, *, is_streamed: bool
+) -> None:
     rooms = Rooms()
-    rooms.market.settings = Settings(stream_inside=False)
-    rooms.backends.scripts[OfferId("p/d")] = [whole(2)]
-    assert (await rooms.ask()).status == 200
-    assert not rooms.backends.asked[0].is_stream
+    rooms.market.settings = Settings(stream_inside=which)
+    if not is_streamed:
+        rooms.backends.scripts[OfferId("p/d")] = [whole(2)]
+    assert (await rooms.ask(service_tier=service_tier)).status == 200
+    assert rooms.backends.asked[0].is_stream == is_streamed
+
+
+async def test_a_body_is_waited_for_no_longer_than_four_times_what_it_should_take() -> None:
+    rooms = Rooms()
+    rooms.in_one_body()
+    await rooms.ask(max_tokens=100)
+    [asked] = rooms.backends.asked
+    # 60 s for the first token, and four times 100 tokens of 10 ms; never more than 900 s.
+    assert asked.timeouts.total_s == pytest.approx(64.0)
+    assert Settings().answer_s_max == 900.0
+
+
+async def test_text_and_what_is_no_text_keep_their_order() -> None:
+    odd = b'data: {"id":"b-1","model":"b","choices":[{"index":0,"delta":{"content":"odd ","refusal":"no"}}]}\n\n'
+    two = said(3, "three ").events + said(4, "four ").events
+    rooms = Rooms()
+    rooms.backends.scripts[OfferId("p/d")] = [
+        *(said(0, "one "), said(1, "two "), TokenChunk(odd, "b-1", "b", 4, 1)),
+        *(TokenChunk(two, "b-1", "b", 11, 2), ended(5)),
+    ]
+    customer = await rooms.ask()
+    message = json.loads(customer.text)["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": "one two odd three four ", "refusal": "no"}
 
 
 async def test_more_than_was_asked_for_is_not_billed() -> None:
