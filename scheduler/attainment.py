@@ -43,6 +43,11 @@ class Attainment:
             return self._policy.margin
         return max(self._policy.margin, round(known * _GRAIN) / _GRAIN)
 
+    @property
+    def is_neutral(self) -> bool:
+        """Whether no margin was ever moved."""
+        return not self._policies
+
     def policy(self, tier: Tier) -> Policy:
         """The policy with the margin in force; the same object for as long as it stays."""
         return self._policies.get(tier, self._policy)

@@ -20,6 +20,7 @@ from scheduler.load_view import LoadView
 from scheduler.pickers import Pick, Rank, Scored, preferred, ranked
 from scheduler.placement import Candidate, Refuse, Why
 from scheduler.policy import Policy
+from scheduler.preferences import NO_PREFERENCES
 
 _ANSWER_WEIGHT = 0.1
 """Weight of the newest answer in the running mean of answer lengths."""
@@ -69,6 +70,8 @@ class Placer:
 
     def ask(self, job: Job, index: int, now_us: int) -> Ask:
         """What decisions about a job at rung ``index`` need."""
+        if self.attainment.is_neutral:
+            return ask_of(job, index, now_us, self._policy)
         tier = job.ladder.rungs[index].tier
         return ask_of(job, index, now_us, self.attainment.policy(tier), self.attainment.scarcity(tier))
 
@@ -95,17 +98,19 @@ class Placer:
     def _barred(self, job: Job, claimed: Collection[OfferId]) -> Collection[str]:
         """The offers that a job may not run on, whatever room they have."""
         closed = self.view.fleet.closed
+        if job.wishes is NO_PREFERENCES and not job.excluded and not claimed:
+            return closed
         unwanted: list[OfferId] = []
         if job.wishes.is_restrictive:
             offers = self.view.fleet.offers.get(job.model, ())
             unwanted = [offer.id for offer in offers if not is_wanted(offer, job)]
-        return {*closed, *job.excluded, *claimed, *unwanted} if job.excluded or claimed or unwanted else closed
+        return {*closed, *job.excluded, *claimed, *unwanted}
 
     def _best(self, found: list[Scored], ask: Ask) -> list[Scored]:
         """The offers to try, best first, out of those that are feasible."""
         job = ask.job
         pick = Pick(ask.tier, ask.price_pico, job.input_tokens, job.output_tokens)
-        if job.wishes.reorders:
+        if job.wishes is not NO_PREFERENCES and job.wishes.reorders:
             return preferred(found, pick, job.wishes, self._policy)
         home = self._affinity.lead(found, job, ask.now_us) if job.affinity else None
         best = self._rank(found, pick, self._rng, self._policy)
