@@ -160,7 +160,7 @@ def _in_time(roomy: list[tuple[Row, Load]], ask: Ask, shadow_prices: Mapping[Off
         value -= row.cost_input * input_tokens + row.cost_output * output_tokens
         if shadow_prices:
             value -= slot_pico(ask.scarcity * shadow_prices.get(row.id, 0.0), ttft_us + ask.decode_tokens * tpot_us)
-        found.append(Scored(value, row, in_flight, tolerated, ttft_us, tpot_us))
+        found.append(Scored(value, row, in_flight, tolerated, ttft_us, tpot_us, load.in_flight_tolerated))
     return found
 
 

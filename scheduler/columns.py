@@ -54,6 +54,7 @@ class Row:
     cost_output: int
     grain_us: float
     known_us: dict[int, float] = field(default_factory=dict[int, float], compare=False, repr=False)
+    known_paces: dict[int, float] = field(default_factory=dict[int, float], compare=False, repr=False)
     known_loads: dict[int, int] = field(default_factory=dict[int, int], compare=False, repr=False)
 
     def tpot_at(self, in_flight: int) -> float:
@@ -66,6 +67,13 @@ class Row:
     def load_within(self, tpot_limit_us: float) -> int:
         """The largest load measured at which a token takes at most ``tpot_limit_us``; 0 when none is."""
         return load_within(self.concurrency, self.tpot_us, tpot_limit_us)
+
+    def pace_at(self, in_flight: int) -> float:
+        """Output tokens per µs that so many requests are given together; remembered by load."""
+        pace = self.known_paces.get(in_flight)
+        if pace is None:
+            pace = self.known_paces[in_flight] = in_flight / self.tpot_at(in_flight) if in_flight > 0 else 0.0
+        return pace
 
     def tolerated(self, tpot_limit_us: float) -> int:
         """The largest load, up to its room, at which a token takes at most ``tpot_limit_us``; remembered by grain.
@@ -129,18 +137,25 @@ class Table:
     Attributes:
         rows: in the fleet's order.
         places: of all rows together.
-        pace: of all rows together, output tokens per µs.
+        pace: of all places together, output tokens per µs.
+        pace_full: of all rows at their full room.
     """
 
     rows: tuple[Row, ...]
     places: int
     pace: float
+    pace_full: float
 
 
 def table(rows: Iterable[Row]) -> Table:
     """Puts rows together."""
     kept = tuple(rows)
-    return Table(kept, sum(each.places for each in kept), sum(each.pace for each in kept))
+    return Table(
+        rows=kept,
+        places=sum(each.places for each in kept),
+        pace=sum(each.pace for each in kept),
+        pace_full=sum(each.pace_at(each.room) for each in kept),
+    )
 
 
 @dataclass(frozen=True, slots=True)

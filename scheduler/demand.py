@@ -67,12 +67,14 @@ class Demand:
 
     def better_than(self, model: str, tier: Tier, now_us: int) -> list[tuple[TierDemand, float]]:
         """The tiers of a model above ``tier`` that are asked for, with the output tokens per µs asked for."""
-        if not tier.rank:
-            return []
+        return [each for each in self.wanted(model, now_us) if each[0].rung.tier.rank < tier.rank] if tier.rank else []
+
+    def wanted(self, model: str, now_us: int) -> list[tuple[TierDemand, float]]:
+        """The tiers of a model that are asked for, with the output tokens per µs asked for."""
         return [
             (demand, self._arrivals_per_us(demand, now_us) * max(1.0, demand.output_tokens))
-            for other, demand in self._by_model.get(model, {}).items()
-            if other.rank < tier.rank and self._count(demand, now_us) >= _COUNT_MIN
+            for demand in self._by_model.get(model, {}).values()
+            if self._count(demand, now_us) >= _COUNT_MIN
         ]
 
     def _count(self, demand: TierDemand, now_us: int) -> float:

@@ -7,6 +7,7 @@ from random import Random
 
 from pricing.slo import Tier
 from scheduler.columns import Row
+from scheduler.fleet import UNBOUNDED
 from scheduler.policy import Policy
 from scheduler.preferences import Preferences, Sort
 
@@ -22,6 +23,7 @@ class Scored:
         in_flight: the load there, this job not included.
         in_flight_max: the largest load that this job's own promise tolerates there.
         ttft_us, tpot_us: calibrated forecasts for this job.
+        in_flight_tolerated: what the promises already running there tolerate.
     """
 
     value: float
@@ -30,6 +32,7 @@ class Scored:
     in_flight_max: int
     ttft_us: float
     tpot_us: float
+    in_flight_tolerated: int = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True)

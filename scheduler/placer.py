@@ -8,8 +8,9 @@ from scheduler import refusals
 from scheduler.admission import Ask, Crowd, Prospect, ask_of, feasible, prospect, room
 from scheduler.affinity import Affinity
 from scheduler.attainment import Attainment
-from scheduler.columns import Row, Rows, table
+from scheduler.columns import Row, Rows, Table, table
 from scheduler.demand import Demand
+from scheduler.displacement import displace
 from scheduler.explain import Scene, explain
 from scheduler.filters import is_open, is_wanted
 from scheduler.fleet import Calibration, Load, OfferId
@@ -112,6 +113,8 @@ class Placer:
         pick = Pick(ask.tier, ask.price_pico, job.input_tokens, job.output_tokens)
         if job.wishes is not NO_PREFERENCES and job.wishes.reorders:
             return preferred(found, pick, job.wishes, self._policy)
+        if len(found) > 1:
+            displace(found, ask, self._demand.wanted(job.model, ask.now_us), self._table_of(ask))
         home = self._affinity.lead(found, job, ask.now_us) if job.affinity else None
         best = self._rank(found, pick, self._rng, self._policy)
         if home is None or best[0] is home:
@@ -172,9 +175,12 @@ class Placer:
             calibration=candidate.calibration,
         )
 
-    def _rows_of(self, ask: Ask) -> tuple[Row, ...]:
+    def _table_of(self, ask: Ask) -> Table:
         job = ask.job
-        return self._rows.of(self.view.fleet, job.model, job.ladder.rungs[ask.index], job.needs, ask.policy).rows
+        return self._rows.of(self.view.fleet, job.model, job.ladder.rungs[ask.index], job.needs, ask.policy)
+
+    def _rows_of(self, ask: Ask) -> tuple[Row, ...]:
+        return self._table_of(ask).rows
 
     def _open_rows(self, ask: Ask) -> list[Row]:
         fleet = self.view.fleet

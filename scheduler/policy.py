@@ -25,6 +25,7 @@ class Policy:
     Attributes:
         margin: the part of a promise kept as headroom; waived on an offer where nothing else runs.
         bank_share: the part of the time that an early first token saves which later tokens may be planned to use.
+        displaced_share: how much of what a job displaces on an offer counts against placing it there.
         candidates_max: offers named in one admission.
         tie_share: offers whose values differ by less than this part of the job's price are equally good.
         explore_share: chance to try another feasible offer first, never for premium.
@@ -65,6 +66,7 @@ class Policy:
 
     margin: float = 0.07
     bank_share: float = 0.8
+    displaced_share: float = 1.0
     candidates_max: int = 3
     tie_share: float = 0.01
     explore_share: float = 0.0
@@ -117,6 +119,7 @@ class Policy:
 
 _PARTS = (
     "bank_share",
+    "displaced_share",
     "tie_share",
     "explore_share",
     "bulk_share_max",

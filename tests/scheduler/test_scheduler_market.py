@@ -52,7 +52,8 @@ def on(runs: list[Run], name: str) -> int:
 
 
 def test_a_provider_that_slows_down_loses_premium_within_two_seconds_and_regains_it() -> None:
-    opened = market(poisson("p", PREMIUM, 6, 120), poisson("s", STANDARD, 4, 120), offers="ab")
+    both = (poisson("p", PREMIUM, 6, 120), poisson("s", STANDARD, 4, 120))
+    opened = market(*both, offers="ab", policy=Policy(displaced_share=0.0))  # premium on both alike
     opened.slow_down(oid("a"), 20 * S, 5.0)
     opened.slow_down(oid("a"), 50 * S, 1.0)
     opened.run(140 * S)
