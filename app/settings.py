@@ -60,9 +60,7 @@ class Settings(BaseSettings):
     stream_inside: Literal["premium", "all", "none"] = Field(
         default="premium", description="of these tiers backends stream also what customers want in one body"
     )
-    explain_offers_max: int = Field(
-        default=8, ge=0, description="with at most so many offers all placements are explained"
-    )
+    explain_share: float = Field(default=0.01, ge=0, le=1, description="of all placements are explained in full")
     client_stall_s_max: float = Field(
         default=60.0, gt=0, description="a reader that takes nothing for so long has hung up"
     )

@@ -120,8 +120,7 @@ def price_one(order: Order, caller: Caller, book: PriceBook, head: Head, market:
         MarketError: the model cannot serve it, whoever runs it.
     """
     expect_sold(order.model, caller, book, market)
-    offers = market.supply.fleet.offers.get(order.model, ())
-    is_explained = len(offers) <= market.settings.explain_offers_max
+    is_explained = head.is_explained or head.is_drawn(market.settings.explain_share)
     seen = Sighting(head.request_id, head.requested_at_us, head.affinity, is_explained)
     return price_ask(order, caller, book, market.shelf.context_max(order.model), market.lengths, seen)
 

@@ -329,7 +329,7 @@ class Rooms:
         self.dispatcher = Dispatcher(policy)
         self.driver = Driver(self.dispatcher, self.backends, self.leases, clock.now_us, lease_ttl_s=15.0)
         self.market = Market(
-            settings=Settings(stream_inside="all"),
+            settings=Settings(stream_inside="all", explain_share=1.0),
             authenticator=cast("Any", Authenticator()),
             shelf=cast("Any", Shelf()),
             supply=cast("Any", self.backends),
