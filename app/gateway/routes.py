@@ -25,6 +25,7 @@ from app.gateway.market import Market
 from app.gateway.quotes import QuoteTicket
 from app.gateway.serve import expect_sold, serve
 from app.gateway.sse import Exchange
+from app.gateway.suffix import resolved
 from app.gateway.tiers import WORD_OF_TIER, tier_asked
 from app.gateway.tuned_routes import tuned_routes
 from app.gateway.wire import Order
@@ -168,10 +169,11 @@ def quote_document(asked: QuoteRequest, caller: Caller, market: Market) -> dict[
         raise errors.tier_unknown(asked.service_tier or "")
     now_us = clock.now_us()
     book = market.shelf.live(clock.from_us(now_us))
-    order = Order(asked.model, tier, False, False, asked.max_tokens, "max_tokens", 0, 0, frozenset(), {})
+    order = resolved(_order_of(asked, tier), asked.model, book)
+    model, tier = order.model, order.tier
     seen = Sighting("quote", now_us)
-    expect_sold(asked.model, caller, book, market)
-    context_max = market.shelf.context_max(asked.model)
+    expect_sold(model, caller, book, market)
+    context_max = market.shelf.context_max(model)
     ask = price_ask(order, caller, book, context_max, market.lengths, seen)
     room = (context_max or 0) - asked.input_tokens
     if room < 1:
@@ -180,9 +182,9 @@ def quote_document(asked: QuoteRequest, caller: Caller, market: Market) -> dict[
     expires_at_us = now_us + round(market.settings.quote_ttl_s * US_PER_S)
     rung = ask.ladder.served
     return {
-        "id": market.quotes.issue(QuoteTicket(caller.customer_id, asked.model, tier.value, book.id, expires_at_us)),
+        "id": market.quotes.issue(QuoteTicket(caller.customer_id, model, tier.value, book.id, expires_at_us)),
         "object": "quote",
-        "model": asked.model,
+        "model": model,
         "tier": tier.value,
         "service_tier": WORD_OF_TIER[tier],
         "price_book": {"id": book.id, "sha256": book.sha256},
@@ -190,10 +192,27 @@ def quote_document(asked: QuoteRequest, caller: Caller, market: Market) -> dict[
         "max_tokens": priced.output_bound,
         "ceiling_usd": format_usd(priced.ceiling),
         "slo": {"ttft_ms": rung.slo.ttft_us / 1_000, "tpot_ms": rung.slo.tpot_us / 1_000},
-        "precisions": list(precisions(market.supply.fleet, asked.model, tier)),
+        "precisions": list(precisions(market.supply.fleet, model, tier)),
         "created_at": now_us // US_PER_S,
         "expires_at": expires_at_us // US_PER_S,
     }
+
+
+def _order_of(asked: QuoteRequest, tier: Tier) -> Order:
+    """The request that a quote is asked for, as far as it is described."""
+    return Order(
+        model=asked.model,
+        tier=tier,
+        is_stream=False,
+        wants_usage=False,
+        output_tokens_max=asked.max_tokens,
+        limit_field="max_tokens",
+        prompt_bytes=0,
+        messages=0,
+        needs=frozenset(),
+        fields={},
+        is_tier_named=asked.service_tier is not None,
+    )
 
 
 def _account_routes(market: Market) -> list[Any]:

@@ -151,6 +151,26 @@ def test_a_tenant_who_asks_for_little_is_not_hurt_by_one_who_floods() -> None:
     assert all(run.is_good for run in of_bob)
 
 
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+def test_at_full_load_a_tenant_at_ten_times_its_share_moves_anothers_p99_first_token_by_a_fifth_at_most(
+    seed: str,
+) -> None:
+    # One offer serves some 13 of these a second: 6.5 are a tenant's share of two.
+    def p99_of_bob(from_ada: float) -> float:
+        bob = poisson(f"bob{seed}-", STANDARD, 6.5, 90, customer_id="bob")
+        ada = poisson(f"ada{seed}-", STANDARD, from_ada, 90, customer_id="ada")
+        opened = market(ada, bob).run(120 * S)
+        waits = sorted(
+            run.first_us - run.job.requested_at_us
+            for run in opened.runs
+            if run.job.customer_id == "bob" and run.first_us is not None
+        )
+        assert len(waits) > 0.85 * len(bob)
+        return waits[int(0.99 * len(waits))]
+
+    assert p99_of_bob(65.0) < 1.2 * p99_of_bob(6.5)
+
+
 def test_every_job_has_exactly_one_end() -> None:
     arrivals = [poisson("p", PREMIUM, 15, 20), poisson("s", STANDARD, 15, 20), poisson("b", BULK, 15, 20)]
     opened = market(*arrivals, offers="ab", policy=Policy(queue_max=40)).run(2_000 * S)
