@@ -20,6 +20,7 @@ from pricing.slo import Tier
 from pricing.usage import Rates
 from providers.local_engine import SLOT_TOKENS
 from providers.spec import ProviderKind
+from scheduler.jobs import Capability
 
 Costs = Mapping[str, HardwareCost]
 
@@ -118,6 +119,7 @@ def _local(settings: Settings, engine: LocalEngine, costs: Costs) -> Registratio
         concurrency_max=deployment.concurrency_max,
         context_max=SLOT_TOKENS,
         cost=_cost(settings, (engine.profile,), deployment, costs),
+        capabilities=frozenset({Capability.STREAMING, Capability.CONTINUATION}),
         label="llama.cpp on this machine, measured at its first start",
         precision=stated(deployment.configuration.precision),
     )
