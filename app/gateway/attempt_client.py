@@ -12,14 +12,14 @@ from providers.base import CompletionRequest, TokenChunk
 from providers.errors import ProviderCredentialRejected, ProviderError, ProviderOverloaded
 from scheduler.fleet import OfferId
 
+SHUT_RETRY_S = 1.0
 
-class OfferShut(ProviderError):
+
+class OfferShut(ProviderOverloaded):
     """The offer's breaker shut, or is being probed by another request, since the place there was given.
 
-    It was not asked, so that nothing is known about it.
+    It was not asked, so that nothing new is known about it.
     """
-
-    trips_breaker = False
 
 
 class Attempt:
@@ -119,5 +119,6 @@ def enter(supply: FleetView, offer_id: OfferId) -> Entry:
     """
     entry = supply.enter(offer_id)
     if entry is Entry.SHUT:
-        raise OfferShut(offer_id.partition("/")[0], "it failed others a moment ago and takes no request now")
+        words = "it failed others a moment ago and takes no request now"
+        raise OfferShut(offer_id.partition("/")[0], words, retry_after_s=SHUT_RETRY_S)
     return entry

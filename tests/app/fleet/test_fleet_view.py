@@ -202,6 +202,22 @@ async def test_an_answer_slowed_by_its_neighbours_alone_corrects_nothing(scene: 
     assert scene.view.fleet.calibration(B200.id).tpot == pytest.approx(4.0, rel=0.05)
 
 
+async def test_a_slot_of_an_offer_that_is_full_gets_a_price_and_loses_it_again(scene: Scene) -> None:
+    await scene.register(B200)
+    assert scene.view.fleet.shadow_prices == {}
+    leased = [await scene.lease(f"r{number}") for number in range(64)]
+    for _ in range(10):
+        scene.clock.advance(1)
+        await scene.view.refresh_loads()
+    # ten seconds at 64 of 64 places, 0.15 above the target, at 10 million pico-USD a second each
+    assert scene.view.fleet.shadow_prices[B200.id] == pytest.approx(10 * 0.15 * 1e7, rel=0.12)
+    for number, _ in enumerate(leased):
+        await scene.leases.release(f"r{number}", B200.id)
+    scene.clock.advance(10)
+    await scene.view.refresh_loads()
+    assert scene.view.fleet.shadow_prices == {}
+
+
 async def test_a_removed_deployment_leaves_the_fleet_and_its_answers_finish(scene: Scene) -> None:
     await scene.register(B200, H100)
     await scene.lease("l1")

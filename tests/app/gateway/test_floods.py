@@ -119,7 +119,7 @@ async def test_of_two_hundred_who_meet_a_half_open_offer_exactly_one_probes_it()
     crowd = [rooms.come(number) for number in range(200)]
     await rooms.until(lambda: sum(task.done() for _, task in crowd) == 199)
     assert len(rooms.backends.asked) == 1
-    assert {customer.status for customer, task in crowd if task.done()} == {502}
+    assert {customer.status for customer, task in crowd if task.done()} == {503}
     rooms.points.open.set()
     await asyncio.wait_for(asyncio.gather(*(task for _, task in crowd)), 10)
     assert sum(customer.status == 200 for customer, _ in crowd) == 1
