@@ -127,6 +127,7 @@ def test_after_every_kind_of_end_nothing_is_in_flight(stage: Stage) -> None:
         while set(in_flight) != {"0.0"} and time.monotonic() < deadline:  # a place is free before its answer is booked
             time.sleep(0.02)
             in_flight = in_flight_of(client)
+        text = client.get("/metrics").text
     assert in_flight
     assert set(in_flight) == {"0.0"}
     statuses = re.findall(r'^goodput_requests_total\{.*status="(\d+)".*\} ', text, re.MULTILINE)
