@@ -183,4 +183,9 @@ def test_money_and_tokens_are_stored_in_64_bits() -> None:
         "provider_account.version",
         "deployment.version",
         "deployment.concurrency_max",
+        "planning_state.version",
+        "price_draft.version",
+        "tuned_model.version",
+        "tuned_model.concurrency_max",
+        "tuned_model.concurrency_wanted",
     }
