@@ -66,11 +66,15 @@ class Market:
             self._check_resource(each, count)
 
     def _check_earned(self, count: int) -> None:
-        earned = self.shares_earned
-        is_lower = earned.shape == (count, count) and not np.tril(earned, -1).any()
-        if not (
-            is_lower and (earned >= 0).all() and (np.diag(earned) > 0).all() and (earned.sum(axis=1) < 1.001).all()
-        ):
+        if not self.earned:
+            return
+        is_square = [len(row) for row in self.earned] == [count] * count
+        is_known = is_square and all(
+            (share > 0 if tier == sold else share == 0 if tier < sold else share >= 0)
+            for sold, row in enumerate(self.earned)
+            for tier, share in enumerate(row)
+        )
+        if not is_known or any(math.fsum(row) > 1 + 1e-9 for row in self.earned):
             raise DemandError(
                 "shares earned need, for each tier, a share above 0 at its own price, shares only of lower tiers and a "
                 f"sum of at most 1, got {self.earned}"
@@ -128,7 +132,7 @@ class Response:
         return found
 
     def sales(self, prices: Floats) -> Floats:
-        """q at many prices. Shape (points, tiers), as ``prices``."""
+        """Sales at many prices. Shape (points, tiers), as ``prices``."""
         size = max(CELLS_MAX // self.worth.size, 1)
         parts = [self._sales(prices[start : start + size]) for start in range(0, len(prices), size)]
         return np.concatenate(parts) if parts else np.zeros_like(prices)
@@ -150,7 +154,7 @@ class Response:
             return utility, utility.sum(axis=-2) + np.exp(-best / self.temperature)
 
     def slopes(self, prices: Floats) -> tuple[Floats, Floats]:
-        """q and ``∂q_t/∂p_k = (Σ_i volume·s_it·s_ik − [t = k]·q_t)/τ`` at one set of prices; τ above 0."""
+        """Sales q and ``∂q_t/∂p_k = (Σ_i volume·s_it·s_ik − [t = k]·q_t)/τ`` at one set of prices; τ above 0."""
         weight, rest = self._weights(self.worth - prices[:, None])
         share = weight / rest
         sold = share * self.volume
@@ -173,4 +177,4 @@ class Response:
 
     def fits(self, sales: Floats) -> NDArray[np.bool_]:
         """Where every resource suffices. Shape (points,)."""
-        return (self.used(sales) <= 1).all(axis=1)
+        return np.all(self.used(sales) <= 1, axis=1)
