@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 DATA_DIR = Path(__file__).parent / "data"
 MANIFEST = "MANIFEST.json"
+DOCUMENTS = ("demand.json",)
+"""What ships beside the tables and is hashed like them."""
 ROWS_MAX = 1_000_000
 
 Row = Mapping[str, str]
@@ -57,8 +59,10 @@ def optional_day(text: str) -> date | None:
 
 
 def table_hashes(data_dir: Path = DATA_DIR) -> dict[str, str]:
-    """SHA-256 of every table in force, by file name."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(data_dir.glob("*.csv"))}
+    """SHA-256 of every table and document in force, by file name."""
+    documents = [data_dir / name for name in DOCUMENTS if (data_dir / name).exists()]
+    files = sorted([*data_dir.glob("*.csv"), *documents])
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def changed_tables(data_dir: Path = DATA_DIR) -> list[str]:

@@ -5,12 +5,13 @@
 
 FOLDER holds ``inferencex_measured_points.csv`` (operating points of the PyPI package ``aiconfigurator-core`` 0.12.0,
 file ``systems/silicon_sample.csv``, with worker counts joined from InferenceX's public configurations),
-``hardware_cost.csv`` and ``cost_market_points.csv``. Which counts were joined and which the data set states is kept in
-a table of its own, ``worker_counts.csv``. Market figures that were recalled rather than read are left out. Only rows
-without a flag, and only the columns that a price depends on, are kept. Throughput is not copied: it follows from
-concurrency, latencies and mean lengths by Little's law, and the rebuild refuses a row whose own figure disagrees. What
-pricing/data holds beyond that (``declared_offers.csv``, ``hardware_placeholders.csv``, ``models.csv``, ``sources.csv``)
-is written by hand, each row with its source.
+``hardware_cost.csv``, ``cost_market_points.csv`` and ``list_prices_open_models.csv`` (list prices in the PyPI package
+``genai-prices`` 0.2.3). Which counts were joined and which the data set states is kept in a table of its own,
+``worker_counts.csv``. Market figures that were recalled rather than read are left out. Only rows without a flag, and
+only the columns that a price depends on, are kept. Throughput is not copied: it follows from concurrency, latencies and
+mean lengths by Little's law, and the rebuild refuses a row whose own figure disagrees. What pricing/data holds beyond
+that (``declared_offers.csv``, ``hardware_placeholders.csv``, ``models.csv``, ``sources.csv`` and ``demand.json``) is
+written by hand, each row with its source.
 """
 
 import csv
@@ -31,8 +32,10 @@ TABLES = (
     "market_costs.csv",
     "models.csv",
     "declared_offers.csv",
+    "list_prices.csv",
     "sources.csv",
 )
+DOCUMENTS = ("demand.json",)
 SOURCES = {
     "InferenceX dashboard CSV 2026-04-06": "inferencex-2026-04-06",
     "InferenceX db-dump 2026-04-27": "inferencex-2026-04-27",
@@ -121,6 +124,47 @@ MARKET_SOURCES = {
     "techreaderdaily.com": "techreaderdaily",
     "InferenceX v2 article": "inferencex-v2",
 }
+LISTED = {
+    "gpt-oss-120b": ("gpt-oss-120b", "standard"),
+    "openai.gpt-oss-120b-1:0": ("gpt-oss-120b", "standard"),
+    "databricks-gpt-oss-120b": ("gpt-oss-120b", "standard"),
+    "deepseek-r1-0528": ("DeepSeek-R1-0528", "standard"),
+    "deepseek-v3.1": ("DeepSeek-V3.1-NVFP4", "standard"),
+    "kimi-k2.5": ("Kimi-K2.5", "standard"),
+    "kimi-k2p5": ("Kimi-K2.5", "standard"),
+    "glm-5": ("GLM-5", "standard"),
+    "minimax-m2.5": ("MiniMax-M2.5", "standard"),
+    "minimax-m2.5-highspeed": ("MiniMax-M2.5", "fast"),
+    "llama-3.3-70b": ("Llama-3.x-70B", "standard"),
+    "llama-3.3-70b-instruct": ("Llama-3.x-70B", "standard"),
+    "llama-3.3-70b-instruct-turbo": ("Llama-3.x-70B", "standard"),
+    "llama-3.3-70b-instruct-fp8-fast": ("Llama-3.x-70B", "standard"),
+    "llama-3.3-70b-versatile": ("Llama-3.x-70B", "standard"),
+    "meta-llama-3.3-70b-instruct": ("Llama-3.x-70B", "standard"),
+    "meta.llama3-3-70b-instruct-v1:0": ("Llama-3.x-70B", "standard"),
+    "databricks-meta-llama-3-3-70b-instruct": ("Llama-3.x-70B", "standard"),
+    "qwen3-235b-a22b": ("Qwen3-235B-A22B-FP8", "standard"),
+}
+"""Listings of the models that were measured, by the last part of their name: our name, and whether it is sold as a
+faster service. Other checkpoints of the same shape are other models. What a provider sells once is standard."""
+VIA = "huggingface_"
+"""A provider seen through a broker; its own listing, where there is one, counts."""
+ROUTERS = ("openrouter",)
+"""They sell what the others sell at the others' prices, so they are no further opinion."""
+PROVIDERS = {"fireworks-ai": "fireworks"}
+LISTED_ON = "2026-11-23"
+LIST_COLUMNS = [
+    "model",
+    "provider",
+    "service",
+    "listed_as",
+    "input_usd_per_mtok",
+    "cached_usd_per_mtok",
+    "output_usd_per_mtok",
+    "basis",
+    "as_of",
+    "source",
+]
 ROUNDING = 1e-3
 """Latencies are kept to a µs, throughput to a hundredth; both were rounded from longer figures."""
 ROUNDING_TOK_S = 0.006
@@ -143,6 +187,7 @@ def main(arguments: list[str]) -> int:
     hardware = [hardware_row(row) for row in read(folder / "hardware_cost.csv") if row["hardware"] in HARDWARE_NAMES]
     write(DATA / "hardware.csv", hardware, list(hardware[0]))
     write(DATA / "market_costs.csv", market_rows(read(folder / "cost_market_points.csv")), MARKET_COLUMNS)
+    write(DATA / "list_prices.csv", list_price_rows(read(folder / "list_prices_open_models.csv")), LIST_COLUMNS)
     print(write_manifest())
     return 0
 
@@ -226,6 +271,24 @@ def market_rows(collected: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
     return found
 
 
+def list_price_rows(collected: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Rows of ``list_prices.csv``: one for each provider, model and service, its own listing over a broker's."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    direct_last = sorted(collected, key=lambda row: not row["provider"].startswith(VIA))
+    for row in direct_last:
+        listed = LISTED.get(row["model_id"].rsplit("/", 1)[-1].lower())
+        if listed is None or row["provider"] in ROUTERS or not row["input_usd_m"]:
+            continue
+        provider = row["provider"].removeprefix(VIA)
+        provider = PROVIDERS.get(provider, provider)
+        prices = [
+            row[name] and f"{float(row[name]):.6g}" for name in ("input_usd_m", "cached_input_usd_m", "output_usd_m")
+        ]
+        cells = [listed[0], provider, listed[1], row["model_id"], *prices, "declared", LISTED_ON, "genai-prices-0.2.3"]
+        found[listed[0], listed[1], provider] = dict(zip(LIST_COLUMNS, cells, strict=True))
+    return [found[key] for key in sorted(found)]
+
+
 def whole(text: str) -> str:
     """A whole number without the decimal point it was stored with."""
     number = float(text)
@@ -263,7 +326,7 @@ def write_manifest() -> str:
             "rows": len(read(DATA / name)),
         }
         for name in TABLES
-    }
+    } | {name: {"sha256": hashlib.sha256((DATA / name).read_bytes()).hexdigest(), "rows": 1} for name in DOCUMENTS}
     text = json.dumps({"format": "goodput-pricing-data/1", "tables": manifest}, indent=2) + "\n"
     (DATA / "MANIFEST.json").write_text(text, encoding="utf-8")
     return text

@@ -21,8 +21,8 @@ def rebuild(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     folder = tmp_path / "data"
     shutil.copytree(DATA_DIR, folder)
-    made = ("operating_points.csv", "worker_counts.csv", "hardware.csv", "market_costs.csv", "MANIFEST.json")
-    for name in made:
+    made = ("operating_points.csv", "worker_counts.csv", "hardware.csv", "market_costs.csv", "list_prices.csv")
+    for name in (*made, "MANIFEST.json"):
         (folder / name).unlink()
     monkeypatch.setattr(module, "DATA", folder)
     return module
@@ -69,3 +69,35 @@ def test_a_row_whose_figures_disagree_stops_the_rebuild(rebuild: ModuleType, col
 def test_without_a_folder_it_says_how_it_is_used(rebuild: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert rebuild.main([]) == 2
     assert "rebuild_pricing_data.py FOLDER" in capsys.readouterr().out
+
+
+def listing(provider: str, name: str, price: str) -> dict[str, str]:
+    return {
+        "provider": provider,
+        "model_id": name,
+        "input_usd_m": price,
+        "cached_input_usd_m": "",
+        "output_usd_m": price and "2",
+    }
+
+
+def test_each_provider_lists_a_model_once_by_itself_where_it_can_and_routers_and_gifts_do_not_count(
+    rebuild: ModuleType,
+) -> None:
+    rows = rebuild.list_price_rows(
+        [
+            listing("novita", "openai/gpt-oss-120b", "0.5"),
+            listing("huggingface_novita", "openai/gpt-oss-120b", "0.7"),
+            listing("huggingface_fireworks-ai", "openai/GPT-OSS-120b", "1.0399999999999998"),
+            listing("openrouter", "openai/gpt-oss-120b", "0.1"),
+            listing("aws", "openai.gpt-oss-120b-1:0", ""),
+            listing("groq", "deepseek-r1-distill-llama-70b", "0.1"),
+            listing("minimax", "MiniMax-M2.5-highspeed", "0.6"),
+        ]
+    )
+    told = [(row["model"], row["provider"], row["service"], row["input_usd_per_mtok"]) for row in rows]
+    assert told == [
+        ("MiniMax-M2.5", "minimax", "fast", "0.6"),
+        ("gpt-oss-120b", "fireworks", "standard", "1.04"),
+        ("gpt-oss-120b", "novita", "standard", "0.5"),
+    ]
