@@ -3,16 +3,16 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli.failure import Failure
-from app.db import Database
-from app.ledger.service import Ledger
-from app.ledger.writer import LedgerWriter
-from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.db import Database
+    from app.ledger.service import Ledger
+    from app.settings import Settings
 
 T = TypeVar("T")
 
@@ -38,8 +38,11 @@ def note(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+def with_database(settings: "Settings", work: "Callable[[Database], Awaitable[T]]") -> T:
     """Runs ``work`` on the database in force and closes it."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.db import Database
 
     async def run() -> T:
         database = Database(settings.database_dsn)
@@ -57,10 +60,12 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
     return asyncio.run(run())
 
 
-def with_ledger(settings: Settings, work: Callable[[Database, Ledger], Awaitable[T]]) -> T:
+def with_ledger(settings: "Settings", work: "Callable[[Database, Ledger], Awaitable[T]]") -> T:
     """Runs ``work`` on database and ledger, and closes both."""
+    from app.ledger.service import Ledger
+    from app.ledger.writer import LedgerWriter
 
-    async def run(database: Database) -> T:
+    async def run(database: "Database") -> T:
         async with LedgerWriter(database) as writer:
             return await work(database, Ledger(writer))
 

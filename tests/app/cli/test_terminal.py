@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +37,20 @@ def test_a_database_that_is_not_there_is_named_without_its_password() -> None:
 async def _select(database: Database) -> None:
     async with database.engine.connect():
         pass
+
+
+@pytest.mark.slow
+def test_help_loads_neither_a_database_nor_what_computes() -> None:
+    heavy = ("sqlalchemy", "sqlmodel", "litestar", "celery", "redis", "numpy", "scipy", "pydantic")
+    program = (
+        "import sys; sys.argv = ['goodput', '--help']\n"
+        "from app.cli.main import run\n"
+        "try: run()\n"
+        f"finally: print(sorted(set({heavy!r}) & set(sys.modules)), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert "A token marketplace" in result.stdout
+    assert result.stderr == "[]\n"
 
 
 def test_an_unexpected_error_is_one_line_unless_it_is_being_looked_for(
