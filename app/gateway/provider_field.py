@@ -4,7 +4,7 @@ The names are those that clients of other markets know. What is not understood h
 price cap must not bill.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
@@ -124,12 +124,17 @@ def read_wishes(given: ProviderField | None) -> Wishes:
     return Wishes(NO_PREFERENCES if is_plain else preferences, _cap(given.max_price), bool(given.continues))
 
 
-def check_known(preferences: Preferences, offers: Mapping[str, Iterable[Offer]]) -> None:
+def check_known(
+    preferences: Preferences, offers: Mapping[str, Iterable[Offer]], may_see: Callable[[str], bool]
+) -> None:
     """Refuses names of providers that nobody has here, which are mistakes of typing.
+
+    Who serves nothing but other customers' own models is as unknown as who does not exist.
 
     Args:
         preferences: that may name some.
         offers: all there are, by model.
+        may_see: whether a model exists for the caller.
 
     Raises:
         MarketError: 400, with the name at fault.
@@ -137,7 +142,7 @@ def check_known(preferences: Preferences, offers: Mapping[str, Iterable[Offer]])
     named = {*preferences.order, *preferences.only, *preferences.ignore}
     if not named:
         return
-    there = {offer.provider_id for each in offers.values() for offer in each}
+    there = {offer.provider_id for model, each in offers.items() if may_see(model) for offer in each}
     if unknown := sorted(named - there):
         field = next(
             name

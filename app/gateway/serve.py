@@ -8,6 +8,7 @@ the closing ``[DONE]`` (or the whole body) leaves. It runs on every path, cancel
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 
 from app.clock import from_us, now_us
 from app.errors import MarketError
@@ -92,7 +93,8 @@ async def price(order: Order, caller: Caller, head: Head, market: Market) -> Cho
     """
     if caller.is_frozen:
         raise errors.frozen()
-    check_known(order.wishes.preferences, market.supply.fleet.offers)
+    may_see = partial(market.audience.may_see, customer_id=caller.customer_id)
+    check_known(order.wishes.preferences, market.supply.fleet.offers, may_see)
     book = market.shelf.live(from_us(head.requested_at_us))
     ticket = None
     if head.quote_id is not None:

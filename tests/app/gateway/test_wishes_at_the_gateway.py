@@ -10,11 +10,12 @@ from app.errors import MarketError
 from app.gateway.provider_field import NO_WISHES, PriceCap
 from app.gateway.suffix import suffix_of
 from app.gateway.wire import read_order
+from app.tuning.tuned import public_name
 from pricing.money import Rate
 from providers.errors import ProviderServerError
 from scheduler.fleet import Calibration, OfferId
 from scheduler.preferences import Sort
-from tests.app.gateway.rooms import BODY, Customer, Rooms, offer
+from tests.app.gateway.rooms import BODY, CALLER, Customer, Rooms, offer
 
 BROKEN = ProviderServerError("x", "boom", 500)
 
@@ -144,6 +145,19 @@ async def test_a_provider_that_nobody_knows_is_a_mistake_of_typing() -> None:
         }  # fmt: skip
         assert "'acme'" in error_of(customer)["message"]
         await rooms.check_nothing_is_left()
+
+
+async def test_who_serves_only_anothers_own_model_is_as_unknown_as_who_does_not_exist() -> None:
+    told: list[str] = []
+    for name in ("hidden", "absent"):
+        rooms = Rooms(offer("p"), offer("hidden", model=public_name("cus_2", "support")))
+        customer = await rooms.ask(provider={"ignore": [name]})
+        assert (customer.status, error_of(customer)["code"]) == (400, "unknown_provider")
+        told.append(error_of(customer)["message"].replace(name, "…"))
+        await rooms.check_nothing_is_left()
+    assert told[0] == told[1]
+    own = Rooms(offer("p"), offer("hidden", model=public_name(CALLER.customer_id, "support")))
+    assert (await own.ask(provider={"ignore": ["hidden"]})).status == 200
 
 
 async def test_wishes_that_no_offer_meets_are_refused_for_good_with_the_reasons() -> None:
