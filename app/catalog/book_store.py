@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -240,6 +239,8 @@ async def withdraw_book(session: AsyncSession, book_id: str, actor: Actor, reaso
     row = await repository.row_by_id(session, book_id)
     if row is None:
         raise UnknownBook(book_id)
+    if await repository.standing_row(session, book_id) is None:
+        raise WithdrawalRefused(409, "already_withdrawn", f"{book_id} was withdrawn before.")
     _check_withdrawable(row, now_us)
     last = (await session.exec(select(func.max(col(PriceBookWithdrawalRow.sequence))))).one()
     withdrawal = PriceBookWithdrawalRow(
@@ -249,12 +250,8 @@ async def withdraw_book(session: AsyncSession, book_id: str, actor: Actor, reaso
         withdrawn_by=actor_name(actor),
         reason=checked_reason(reason),
     )
-    try:
-        async with session.begin_nested():
-            session.add(withdrawal)
-            await session.flush()
-    except IntegrityError as error:
-        raise WithdrawalRefused(409, "already_withdrawn", f"{book_id} was withdrawn before.") from error
+    session.add(withdrawal)
+    await session.flush()
     change = Change(
         "price_book.withdrawn",
         f"price_book:{book_id}",
@@ -355,7 +352,7 @@ def _moment_to_come(at: datetime, now_us: int) -> int:
         raise MomentRefused(
             400,
             "moment_has_passed",
-            f"{from_us(at_us).isoformat()} is not to come: it is {now}. Choose a later moment, or publish at once.",
+            f"{at.isoformat()} is not to come: it is {now}. Choose a later moment, or publish at once.",
             param="effective_at",
         )
     if at_us > now_us + SCHEDULE_AHEAD_US_MAX:

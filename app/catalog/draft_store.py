@@ -190,8 +190,8 @@ async def edit_cards(
     base = await _base_cards(session, draft.base_book_id)
     cards, withheld = edited(draft, edits, base)
     keys = list(dict.fromkeys((edit.model, edit.tier) for edit in edits))
-    before, after = _terms(draft.cards, keys), _terms(cards, keys)
-    if before == after and withheld == draft.withheld:
+    before, after = _terms(draft.cards, draft.withheld, keys), _terms(cards, withheld, keys)
+    if (cards, withheld) == (draft.cards, draft.withheld):
         return draft
     change = Change("price_draft.edited", f"price_draft:{draft_id}", before, after)
     values = {"record": draft_record(cards, withheld)}
@@ -278,7 +278,7 @@ async def publish_draft(session: AsyncSession, draft_id: str, wanted: Release, a
             "effective_at": released.book.effective_at.isoformat(),
             "warnings_accepted": [str(remark) for remark in draft.warnings[:REMARKS_SHOWN_MAX]],
         },
-        reason=wanted.reason,
+        reason=provenance.reason,
     )
     values = {"state": DraftState.PUBLISHED.value, "published_book_id": released.book.id}
     await _changed(session, draft, values, change, _By(actor, now_us))
@@ -328,16 +328,22 @@ async def _changed(session: AsyncSession, draft: Draft, values: dict[str, Any], 
     return await draft_by_id(session, draft.id)
 
 
-def _terms(cards: Cards, keys: Sequence[CardKey]) -> dict[str, Any]:
-    """Rates and promise of some cards, for the audit log."""
-    return {f"{model} {tier}": _card_terms(cards.get((model, tier))) for model, tier in keys}
+def _terms(cards: Cards, withheld: Cards, keys: Sequence[CardKey]) -> dict[str, Any]:
+    """Rates and promise of some cards, sold or withheld, for the audit log; None where there is no such card."""
+    return {
+        f"{key[0]} {key[1]}": _card_terms(cards[key], is_sold=True)
+        if key in cards
+        else _card_terms(withheld[key], is_sold=False)
+        if key in withheld
+        else None
+        for key in keys
+    }
 
 
-def _card_terms(card: RateCard | None) -> dict[str, Any] | None:
-    if card is None:
-        return None
+def _card_terms(card: RateCard, *, is_sold: bool) -> dict[str, Any]:
     rates = {name.value: format_usd_per_mtok(rate) for name, rate in card.rung.rates.by_class().items()}
-    return {"usd_per_mtok": rates, "ttft_us": card.rung.slo.ttft_us, "tpot_us": card.rung.slo.tpot_us}
+    slo = card.rung.slo
+    return {"is_sold": is_sold, "usd_per_mtok": rates, "ttft_us": slo.ttft_us, "tpot_us": slo.tpot_us}
 
 
 async def _base_cards(session: AsyncSession, book_id: str | None) -> Cards:

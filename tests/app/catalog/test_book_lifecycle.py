@@ -82,6 +82,8 @@ async def test_a_later_schedule_has_to_be_made_from_the_earlier_one(shop: Shop) 
         (T0 + timedelta(days=367), "more than 366 days"),
         (datetime.max.replace(tzinfo=UTC), "more than 366 days"),
         (datetime.min.replace(tzinfo=UTC), "is not to come"),
+        (datetime.min.replace(tzinfo=timezone(timedelta(hours=14))), r"0001-01-01T00:00:00\+14:00 is not to come"),
+        (datetime.max.replace(tzinfo=timezone(-timedelta(hours=12))), "more than 366 days"),
     ],
 )
 async def test_a_moment_at_which_nothing_can_come_into_force_is_refused(
@@ -155,8 +157,9 @@ async def test_a_withdrawal_that_other_processes_could_hear_of_too_late_is_refus
     with pytest.raises(WithdrawalRefused, match=r"comes into force in 5\.0 s"):
         await shop.withdraw(planned.id, NOW + HOUR_US - 5 * S_US + 1)
     await shop.withdraw(planned.id, NOW + HOUR_US - 5 * S_US)
-    with pytest.raises(WithdrawalRefused, match="was withdrawn before"):
-        await shop.withdraw(planned.id, NOW + S_US)
+    for now_us in (NOW + S_US, NOW + 2 * HOUR_US):  # after its moment too: it never came into force
+        with pytest.raises(WithdrawalRefused, match="was withdrawn before"):
+            await shop.withdraw(planned.id, now_us)
     with pytest.raises(UnknownBook):
         await shop.withdraw("pb-none", NOW)
 

@@ -224,6 +224,32 @@ async def test_a_reason_that_cannot_be_kept_is_refused_and_nothing_is_published(
     assert len(await shop.books()) == 1
 
 
+async def test_an_edit_of_a_withheld_tier_is_recorded_with_what_was_and_what_is(shop: Shop) -> None:
+    live = await shop.opened_with()
+    opened = await shop.draft(live, NOW)
+    async with shop.database.writing() as session:
+        withheld = await draft_store.edit_card(
+            session, opened.id, 1, CardEdit("open/one", Tier.BULK, is_sold=False), ACTOR, NOW + 1
+        )
+        cheaper = CardEdit("open/one", Tier.BULK, is_sold=False, fields={"output": 123_456})
+        await draft_store.edit_card(session, withheld.id, 2, cheaper, ACTOR, NOW + 2)
+    before, after, _ = await shop.last_audit("price_draft.edited")
+    was, now = before["open/one bulk"], after["open/one bulk"]
+    assert isinstance(was, dict)
+    assert isinstance(now, dict)
+    assert (was["is_sold"], now["is_sold"]) == (False, False)
+    assert was["usd_per_mtok"]["output"] != now["usd_per_mtok"]["output"] == "0.123456"
+
+
+async def test_a_reason_of_the_greatest_length_may_have_spaces_around_it(shop: Shop) -> None:
+    draft = await shop.changed(await shop.opened_with(), NOW, 700_000)
+    wanted = Release(draft.version, f"  {'x' * 1_000}\n", accepts_warnings=True)
+    async with shop.database.writing() as session:
+        await draft_store.publish_draft(session, draft.id, wanted, ACTOR, NOW + S_US)
+    for action in ("price_draft.published", "price_book.published"):
+        assert (await shop.last_audit(action))[2] == "x" * 1_000
+
+
 async def test_a_draft_that_is_not_there_is_not_found(shop: Shop) -> None:
     with pytest.raises(UnknownDraft, match="no price draft 'draft-none'"):
         await shop.found("draft-none")
