@@ -61,6 +61,7 @@ class Loop:
         specs: every priced model.
         running: every deployment.
         now_us: when the revisions come into force, µs since the epoch.
+        counts_emulated: False leaves emulated deployments out, with what they would cost.
     """
 
     given: InForce
@@ -69,6 +70,11 @@ class Loop:
     shipped: Shipped
     now_us: int
     caution: Caution = DEFAULT_CAUTION
+    counts_emulated: bool = True
+
+    def counts(self, each: Running) -> bool:
+        """True of a deployment whose hours are paid for and whose answers are counted."""
+        return each.is_owned and each.is_paid and (self.counts_emulated or not each.is_emulated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,7 @@ def _use_of(
     """Accelerator-seconds used, and by deployment used and paid; with how many answers say so."""
     total, parts, counted = 0.0, dict[str, dict[str, float]](), Counted()
     for each in loop.running:
-        if each.model != spec.public_name or not each.is_owned or not each.is_paid:
+        if each.model != spec.public_name or not loop.counts(each):
             continue
         point = _operating(spec, each, loop)
         if point is None:

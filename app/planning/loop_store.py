@@ -118,6 +118,7 @@ async def _meter(
             shipped=shipped,
             now_us=now_us,
             caution=rules.caution,
+            counts_emulated=rules.counts_emulated,
         )
     found = suggested(loop, tally, period)
     stored = await _store(database, found, day, now_us)

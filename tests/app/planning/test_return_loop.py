@@ -20,6 +20,7 @@ from tests.app.planning.planning_market import (
     DAY_US,
     HOUR_US,
     MODEL,
+    OFFER,
     PROFILE,
     SHIPPED,
     T0_US,
@@ -220,6 +221,15 @@ async def test_emulated_answers_are_marked_and_may_be_left_out(database: Databas
     (day,) = await meter(database, rules=without)
     assert day.answers == 60
     assert (await metered(database))[f"model:{MODEL}", "utilisation"].evidence["requests_emulated"] == 0
+
+
+async def test_where_emulated_answers_are_left_out_so_is_what_their_hardware_would_cost(database: Database) -> None:
+    await market(database, answers(60))
+    await deploy(database, T0_US - DAY_US, provider_id="twin", is_emulated=True, label="a twin")
+    await meter(database, rules=replace(EASY, counts_emulated=False))
+    evidence = (await metered(database))[f"model:{MODEL}", "utilisation"].evidence
+    assert evidence["gpu_s_paid"] == 2 * 86_400  # the measured deployment's two accelerators, not the twin's
+    assert list(evidence["deployments"]) == [OFFER]
 
 
 async def test_emulated_answers_that_count_are_counted_as_such(database: Database) -> None:
