@@ -36,7 +36,7 @@ def tell(opened: Opened) -> None:
     if opened.draft_id is not None:
         note(
             f"The prices in force stay: {opened.why_draft}. What is derived now waits as draft {opened.draft_id}; "
-            "see it in the console, or with: goodput prices drafts"
+            "see it in the console, or with: goodput prices draft list"
         )
 
 
