@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from pricing.candidates import Selection
 from pricing.costs import CacheShares, TokenCosts
+from pricing.modes import CostPlus, Mode
 from pricing.profiles import LengthClass
 from pricing.slo import Tier
 from pricing.tiers import TierRules
 from pricing.uncertainty import Uncertainty
-from pricing.usage import Rates
+from pricing.usage import Rates, TokenClass
 
 UTILISATION = 0.6
 ATTAINMENT = 0.97
@@ -33,6 +34,10 @@ def margins(standard: float = MARGIN) -> dict[Tier, float]:
     {'premium': 0.6, 'standard': 0.4, 'bulk': 0.2}
     """
     return {tier: standard * share for tier, share in MARGIN_SHARES.items()}
+
+
+def _class_rates() -> dict[Tier, dict[TokenClass, float]]:
+    return {}
 
 
 def _attainment() -> dict[Tier, dict[Tier, float]]:
@@ -92,6 +97,8 @@ class Assumptions:
             the token; then no other deployment can stand in for it.
         parameters_billion: by model, for the check that it fits memory; empty skips it.
         uncertainty: how sure the costs are; prices rest on a percentile of it. None prices off the point estimates.
+        mode: what sets the level of prices above cost.
+        class_rates: USD per million tokens that an operator sets for a tier's token class, whatever the mode says.
     """
 
     lengths: LengthClass | None = None
@@ -107,6 +114,8 @@ class Assumptions:
     premium_deployment_id: str | None = None
     parameters_billion: Mapping[str, float] = field(default_factory=dict[str, float])
     uncertainty: Uncertainty | None = Uncertainty()  # noqa: RUF009 (frozen)
+    mode: Mode = CostPlus()  # noqa: RUF009 (frozen)
+    class_rates: Mapping[Tier, Mapping[TokenClass, float]] = field(default_factory=_class_rates)
 
     @property
     def utilisation_used(self) -> float:
@@ -127,6 +136,10 @@ class Assumptions:
             raise AssumptionError(f"step_percent must not be negative, got {self.step_percent}")
         for tier in Tier:
             self._check_tier(tier)
+        for tier, rates in self.class_rates.items():
+            for name, usd in rates.items():
+                if not (math.isfinite(usd) and usd >= 0):
+                    raise AssumptionError(f"the {tier} rate of {name} tokens must be 0 or more USD/M, got {usd}")
 
     def _check_tier(self, tier: Tier) -> None:
         margin, shares = self.margins.get(tier, -1.0), self.attainment.get(tier, {})

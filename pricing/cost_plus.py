@@ -1,11 +1,12 @@
-"""Cost-plus prices: what a token of each class costs us, and what is charged for it.
+"""What a token of each class costs us, and what is charged for it: cost-plus, or at the level that another mode sets.
 
 This is the one place where a float becomes money: :func:`rate_rounded_up` turns USD per million tokens into a whole
 :data:`~pricing.money.Rate`, rounding up. Everything after it is integer.
 
 The effective cost of tier t is ``(C/u − Σ_{k<t} s_k·p_k)/s_t + overhead``: hardware is paid for by the hour, used for a
 share u of it, and only a share s_t of the tier's tokens earn the full rate; those that met only a lower tier's deadline
-earn that tier's rate p_k. So prices are set from the lowest tier up.
+earn that tier's rate p_k. So prices are set from the lowest tier up. A level (see :mod:`pricing.modes`) is the blended
+price of a tier; the rates of its classes are ``level · C_class / C_blend``, unless an operator sets one.
 """
 
 import math
@@ -16,7 +17,8 @@ import numpy as np
 
 from pricing.assumptions import PRICE_BANDS, AssumptionError, Assumptions
 from pricing.candidates import Candidate
-from pricing.costs import Split, TokenCosts, split_of
+from pricing.costs import Split, TokenCosts, blended_usd_per_mtok, split_of
+from pricing.modes import Level
 from pricing.money import PICO_PER_TOKEN_PER_USD_PER_MTOK, Rate
 from pricing.profiles import LengthClass
 from pricing.slo import Tier
@@ -44,6 +46,7 @@ class TierPrice:
         cost_priced: the effective cost that the rates rest on: a percentile of the draws, else ``cost_effective``.
         bands: how sure ``cost`` is, by token class.
         spread: the draws behind the bands; None for tokens bought at a price, or where uncertainty is not asked for.
+        why: what set the rates, a clause for the sentence on the rate card.
     """
 
     point: TierPoint
@@ -56,6 +59,7 @@ class TierPrice:
     cost_priced: TokenCosts
     bands: Mapping[TokenClass, Band]
     spread: Spread | None = None
+    why: str = ""
 
 
 def rate_rounded_up(usd_per_mtok: float) -> Rate:
@@ -72,18 +76,25 @@ def rate_rounded_up(usd_per_mtok: float) -> Rate:
     return Rate(math.ceil(round(usd_per_mtok * PICO_PER_TOKEN_PER_USD_PER_MTOK, PICO_DECIMALS)))
 
 
-def cost_plus(chosen: Tiers, given: Assumptions, spreads: Mapping[Tier, Spread] | None = None) -> dict[Tier, TierPrice]:
+def cost_plus(
+    chosen: Tiers,
+    given: Assumptions,
+    spreads: Mapping[Tier, Spread] | None = None,
+    levels: Mapping[Tier, Level] | None = None,
+) -> dict[Tier, TierPrice]:
     """Costs and prices of every tier sold, best first; strictly falling in every token class.
 
     Args:
         chosen: what is sold.
         given: the operator's inputs.
         spreads: draws of the costs; a tier without them is priced off its point estimate.
+        levels: blended prices to charge; a tier without one is charged its cost and margin.
     """
     prices: dict[Tier, TierPrice] = {}
     for tier in reversed(Tier):
         if tier in chosen.sold:
-            prices[tier] = _price(chosen.sold[tier], prices, given, (spreads or {}).get(tier))
+            level, drawn = (levels or {}).get(tier), (spreads or {}).get(tier)
+            prices[tier] = _price(chosen.sold[tier], prices, given, drawn, level)
     return {tier: prices[tier] for tier in Tier if tier in prices}
 
 
@@ -132,15 +143,18 @@ def _blend(rates: Rates, lengths: LengthClass) -> int:
     return rates.input * lengths.isl + rates.output * lengths.osl
 
 
-def _price(point: TierPoint, lower: Mapping[Tier, TierPrice], given: Assumptions, drawn: Spread | None) -> TierPrice:
+def _price(
+    point: TierPoint,
+    lower: Mapping[Tier, TierPrice],
+    given: Assumptions,
+    drawn: Spread | None,
+    level: Level | None,
+) -> TierPrice:
     split, full, utilisation = _cost(point.chosen, given)
     effective: dict[str, float] = {}
     priced: dict[str, float] = {}
     cost: dict[str, Rate] = {}
-    rates: dict[str, Rate] = {}
     bands: dict[TokenClass, Band] = {}
-    raised: list[str] = []
-    own = given.adder.rates.get(point.tier)
     for name, usd in full.by_class().items():
         samples = _samples(name, usd / utilisation, given, drawn)
         bands[name] = band(samples)
@@ -150,16 +164,56 @@ def _price(point: TierPoint, lower: Mapping[Tier, TierPrice], given: Assumptions
             whole = _effective(samples, name, point.tier, lower, given)
             priced[name.value] = float(np.percentile(whole, given.uncertainty.price_percentile))
         cost[name.value] = rate_rounded_up(usd / utilisation)
-        wanted = rate_rounded_up(priced[name.value] * (1 + given.margin(point.tier)))
-        wanted = own.by_class()[name] if own is not None else wanted
-        rates[name.value] = max(wanted, _least(lower, name, given.step_percent))
-        if rates[name.value] > wanted > 0:
-            raised.append(name.value)
-    notes = (f"{', '.join(raised)} raised to stay above the next lower tier",) if raised else ()
-    lossy = [name for name in cost if own is not None and rates[name] < cost[name]]
+    basis = TokenCosts(**priced)
+    own = _own_rates(point.tier, given)
+    wanted = {name: rate_rounded_up(usd) for name, usd in _wanted(basis, point.tier, given, level).items()} | own
+    rates, notes = _apart(wanted, lower, given.step_percent)
+    lossy = [name.value for name in own if rates.by_class()[name] < cost[name.value]]
     notes = (*notes, f"the operator's own rate of {', '.join(lossy)} is below its cost") if lossy else notes
-    costs = (full, TokenCosts(**effective), Rates(**cost), Rates(**rates))
-    return TierPrice(point, split, *costs, notes, TokenCosts(**priced), bands, drawn)
+    costs = (full, TokenCosts(**effective), Rates(**cost), rates)
+    return TierPrice(point, split, *costs, notes, basis, bands, drawn, _why(point.tier, given, level))
+
+
+def _own_rates(tier: Tier, given: Assumptions) -> dict[TokenClass, Rate]:
+    """What an operator charges whatever it costs: a tuned model's rates, else those of single classes."""
+    tuned = given.adder.rates.get(tier)
+    if tuned is not None:
+        return tuned.by_class()
+    return {name: rate_rounded_up(usd) for name, usd in given.class_rates.get(tier, {}).items()}
+
+
+def _why(tier: Tier, given: Assumptions, level: Level | None) -> str:
+    own = [name.value for name in _own_rates(tier, given)]
+    base = f"price: {given.margin(tier) * 100:.3g} % over effective cost" if level is None else level.why
+    return f"{base}; set by the operator: {', '.join(own)}" if own else base
+
+
+def _wanted(basis: TokenCosts, tier: Tier, given: Assumptions, level: Level | None) -> dict[TokenClass, float]:
+    """USD per million tokens of each class, before tiers are kept apart."""
+    usd = basis.by_class()
+    if level is None:
+        return {name: each * (1 + given.margin(tier)) for name, each in usd.items()}
+    whole = blended_usd_per_mtok(basis, level.mix)
+    return {name: level.usd_per_mtok * each / whole if whole > 0 else level.usd_per_mtok for name, each in usd.items()}
+
+
+def _apart(
+    wanted: Mapping[TokenClass, Rate], lower: Mapping[Tier, TierPrice], step_percent: int
+) -> tuple[Rates, tuple[str, ...]]:
+    """Rates above every lower tier's, and a note of those that had to be raised for it."""
+    rates = {name: max(rate, _least(lower, name, step_percent)) for name, rate in wanted.items()}
+    raised = [name.value for name, rate in wanted.items() if rates[name] > rate > 0]
+    notes = (f"{', '.join(raised)} raised to stay above the next lower tier",) if raised else ()
+    return Rates(**{name.value: rate for name, rate in rates.items()}), notes
+
+
+def blended(rates: Rates, mix: LengthClass) -> float:
+    """The price of a million tokens at a mix of fresh input and output, USD.
+
+    >>> blended(Rates(Rate(150_000), Rate(0), Rate(0), Rate(600_000)), LengthClass(2000, 1000))
+    0.3
+    """
+    return _blend(rates, mix) / (mix.isl + mix.osl) / PICO_PER_TOKEN_PER_USD_PER_MTOK
 
 
 def _samples(name: TokenClass, usd: float, given: Assumptions, drawn: Spread | None) -> Floats:
