@@ -10,13 +10,13 @@ from typing import Final
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.audit.service import Actor
+from app.audit.service import Actor, AuditFilter, audit_page
 from app.catalog import repository
 from app.catalog.draft import by_key
 from app.catalog.draft_store import Draft, DraftState, Heading, Origin, discard, draft_by_id, drafts_page, open_draft
 from pricing.pricebook import PriceBook, RateCard
 
-OPEN_DRAFTS_MAX: Final = 1_000
+DRAFTS_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,25 @@ class Proposal:
     cards: tuple[RateCard, ...]
 
 
-async def own_draft(session: AsyncSession, origin: Origin) -> Draft | None:
-    """The newest open draft of an origin; None when there is none."""
-    for head in await drafts_page(session, OPEN_DRAFTS_MAX, state=DraftState.OPEN):
+async def own_draft(session: AsyncSession, origin: Origin, state: DraftState = DraftState.OPEN) -> Draft | None:
+    """The newest draft of an origin in a state, among the last so many of that state; None when there is none."""
+    for head in await drafts_page(session, DRAFTS_MAX, state=state):
         if head.origin is origin:
             return await draft_by_id(session, head.id)
     return None
+
+
+async def declined(session: AsyncSession, wanted: Proposal, actor: Actor) -> str | None:
+    """The draft in which somebody else than ``actor`` discarded this very proposal, the last of its kind; else None.
+
+    Another figure, or another book in force, makes it another proposal.
+    """
+    draft = await own_draft(session, wanted.origin, DraftState.DISCARDED)
+    if draft is None or not _says_the_same(draft, wanted.base, wanted.cards):
+        return None
+    about = AuditFilter(subject=f"price_draft:{draft.id}", action="price_draft.discarded")
+    told = await audit_page(session, about, 1)
+    return draft.id if told and told[0].actor_id != actor.id else None
 
 
 def is_edited(draft: Draft) -> bool:

@@ -13,13 +13,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.service import Actor
 from app.catalog import repository
 from app.catalog.book_store import release, turn_at
-from app.catalog.draft import Draft, Origin
+from app.catalog.draft import Origin
 from app.catalog.models import PriceBookRow
 from app.catalog.service import PriceBookSuperseded, Provenance
 from app.clock import from_us
 from app.db import Database
 from app.planning.derivation import Derived, derived, review_cards, seen, stepped_cards
-from app.planning.draft_keeper_store import Proposal, drop_draft, keep_draft
+from app.planning.draft_keeper_store import Proposal, declined, drop_draft, keep_draft, own_draft
 from app.planning.in_force import InForce
 from app.planning.input_store import inputs_at
 from app.planning.priced import PricedModelSpec
@@ -195,8 +195,7 @@ async def _write(
         return Repriced(Outcome.WAITING, f"{move.reason}; waits until {from_us(move.dwells_until_us).isoformat()}")
     if decided.mode is Reprice.PUBLISH and move.rates:
         return await _published(session, scene, found, decided, now_us)
-    draft = await _proposed(session, scene.live, found, decided, now_us)
-    return Repriced(Outcome.PROPOSED, move.reason, draft_id=draft.id)
+    return await _proposed(session, _proposal(scene.live, found, decided), move.reason, now_us)
 
 
 async def _published(session: AsyncSession, scene: _Scene, found: Derived, decided: _Decided, now_us: int) -> Repriced:
@@ -208,15 +207,26 @@ async def _published(session: AsyncSession, scene: _Scene, found: Derived, decid
     if not move.reviews:
         await drop_draft(session, Origin.REPRICER, ACTOR, f"{book.id} was published instead", now_us)
         return Repriced(Outcome.PUBLISHED, move.reason, book.id)
-    draft = await _proposed(session, book, found, replace(decided, move=replace(move, rates={})), now_us)
+    wanted = _proposal(book, found, replace(decided, move=replace(move, rates={})))
+    draft = await keep_draft(session, wanted, ACTOR, now_us)
     return Repriced(Outcome.PUBLISHED, move.reason, book.id, draft.id)
 
 
-async def _proposed(session: AsyncSession, live: PriceBook, found: Derived, decided: _Decided, now_us: int) -> Draft:
-    """Opens, or leaves open, the repricer's one draft."""
+async def _proposed(session: AsyncSession, wanted: Proposal, reason: str, now_us: int) -> Repriced:
+    """Opens, or leaves open, the repricer's one draft, but for what a person discarded: that is not asked again."""
+    is_open = await own_draft(session, Origin.REPRICER) is not None
+    gone = None if is_open else await declined(session, wanted, ACTOR)
+    if gone is not None:
+        return Repriced(Outcome.QUIET, f"{reason}; a person discarded this very proposal, {gone}")
+    draft = await keep_draft(session, wanted, ACTOR, now_us)
+    return Repriced(Outcome.PROPOSED, reason, draft_id=draft.id)
+
+
+def _proposal(live: PriceBook, found: Derived, decided: _Decided) -> Proposal:
+    """What the repricer's one draft is to say."""
     move = decided.move
     models = len({model for model, _ in move.rates} | move.reviews)
     what = "rates and promises" if move.reviews and move.rates else "promises" if move.reviews else "rates"
     cards = review_cards(live, found, move.rates, move.reviews, decided.limits)
     title = f"Repricer: {what} of {models} model{'s' if models > 1 else ''}"
-    return await keep_draft(session, Proposal(Origin.REPRICER, title, live, cards), ACTOR, now_us)
+    return Proposal(Origin.REPRICER, title, live, cards)

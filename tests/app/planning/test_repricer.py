@@ -14,6 +14,7 @@ from app.catalog.draft_store import (
     DraftState,
     Origin,
     Release,
+    discard,
     draft_by_id,
     drafts_page,
     edit_card,
@@ -162,6 +163,35 @@ async def test_a_draft_that_a_person_edited_is_left_alone(database: Database) ->
     assert again.draft_id == first.draft_id
     async with database.reading() as session:
         assert (await draft_by_id(session, first.draft_id or "")).version == 2
+
+
+async def test_what_a_person_discarded_is_not_proposed_again_until_it_is_another_proposal(database: Database) -> None:
+    await set_up(database)
+    await set_market(database, "utilisation", 0.55, LATER_US)
+    await run(database, LATER_US, Reprice.PROPOSE)
+    first = await run(database, LATER_US + HOUR_US, Reprice.PROPOSE)
+    async with database.writing() as session:
+        await discard(session, first.draft_id or "", 1, ADA, "we sell at this price", LATER_US + HOUR_US)
+    for hour in (2, 3):
+        again = await run(database, LATER_US + hour * HOUR_US, Reprice.PROPOSE)
+        assert again.outcome is Outcome.QUIET
+        assert first.draft_id in again.reason.split(", ")
+    assert await open_drafts(database) == []
+    await set_market(database, "utilisation", 0.54, LATER_US + 4 * HOUR_US)
+    other = await run(database, LATER_US + 4 * HOUR_US, Reprice.PROPOSE)
+    assert await open_drafts(database) == [other.draft_id]
+
+
+async def test_what_it_dropped_itself_is_proposed_again_when_it_is_needed_again(database: Database) -> None:
+    await set_up(database)
+    for hour, utilisation in ((0, 0.5), (2, 0.6), (3, 0.5)):
+        await set_market(database, "utilisation", utilisation, LATER_US + hour * HOUR_US)
+        done = await run(database, LATER_US + hour * HOUR_US, Reprice.PROPOSE)
+        if hour == 0:
+            await run(database, LATER_US + HOUR_US, Reprice.PROPOSE)
+    assert (done.outcome, await open_drafts(database)) == (Outcome.QUIET, [])
+    done = await run(database, LATER_US + 4 * HOUR_US, Reprice.PROPOSE)
+    assert await open_drafts(database) == [done.draft_id]
 
 
 async def test_a_draft_that_is_no_longer_needed_is_dropped(database: Database) -> None:
