@@ -96,7 +96,7 @@ class ProviderModelMissing(ProviderError):
 
 
 class ProviderRejectedRequest(ProviderError):
-    """The backend finds the request itself wrong (400, 404, 413, 422); no other offer would help."""
+    """The backend finds the request itself wrong (400, 413, 422); no other offer would help."""
 
     is_retryable = False
     trips_breaker = False

@@ -285,7 +285,7 @@ def next_chance_us(rows: Sequence[Row], ask: Ask, view: LoadView, crowd: Crowd) 
 def _alone_us(row: Row, ask: Ask) -> float:
     """µs from dispatch until what ``budget_us`` is about, alone there; infinite when too slow even then."""
     first_us = row.ttft_base_us + ask.job.input_tokens * row.prompt_token_us
-    if tolerated_by(row, ask, first_us, IDLE) < 1 and not ask.is_window:
+    if row.room < 1 or (not ask.is_window and tolerated_by(row, ask, first_us, IDLE) < 1):
         return math.inf
     return first_us + ask.decode_tokens * row.tpot_at(1) if ask.is_window else first_us
 

@@ -14,7 +14,7 @@ import pytest
 from providers import local_engine
 from providers.base import CompletionRequest, Provider, Timeouts
 from providers.engine_process import EngineProcess
-from providers.errors import ProviderProtocolError, ProviderRejectedRequest
+from providers.errors import ProviderModelMissing, ProviderRejectedRequest
 from providers.local_engine import EngineOptions, EngineUnavailable, packaged_model, threads_for
 from providers.registry import build
 from providers.spec import ProviderKind, ProviderSpec
@@ -222,6 +222,6 @@ def _is_alive(pid: int) -> bool:
 @pytest.mark.engine
 async def test_a_probe_finds_an_engine_that_serves_another_model(engine: EngineProcess) -> None:
     provider = build(ProviderSpec("local", ProviderKind.LOCAL_ENGINE, engine.base_url, "llama-405b"))
-    with pytest.raises(ProviderProtocolError, match="it serves smollm2-135m-instruct"):
+    with pytest.raises(ProviderModelMissing, match="it serves smollm2-135m-instruct"):
         await provider.probe()
     await provider.close()

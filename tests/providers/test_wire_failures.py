@@ -12,6 +12,7 @@ from providers.errors import (
     ProviderClosedEarly,
     ProviderCredentialRejected,
     ProviderError,
+    ProviderModelMissing,
     ProviderOverloaded,
     ProviderProtocolError,
     ProviderRejectedRequest,
@@ -284,7 +285,6 @@ async def test_a_broken_piece_after_content_fails_after_that_content(kind: str) 
         (401, ProviderCredentialRejected),
         (402, ProviderCredentialRejected),
         (403, ProviderCredentialRejected),
-        (404, ProviderRejectedRequest),
         (408, ProviderTimeout),
         (413, ProviderRejectedRequest),
         (422, ProviderRejectedRequest),
@@ -310,6 +310,14 @@ async def test_each_status_has_its_error_with_the_backends_words(
         assert type(failure) is error
         assert failure.status == status
         assert failure.detail == f"HTTP {status}" + (": because of reasons" if body else "")
+
+
+async def test_a_404_says_that_the_model_is_not_served_there(kind: str) -> None:
+    body = b'{"error":{"message":"because of reasons"}}'
+    failure = await failure_of(kind, lambda out, _: out.answer(404, body), is_stream=False)
+    assert type(failure) is ProviderModelMissing
+    assert "does not serve" in failure.detail
+    assert "HTTP 404: because of reasons" in failure.detail
 
 
 @pytest.mark.parametrize(
