@@ -6,7 +6,8 @@ This is the one place where a float becomes money: :func:`rate_rounded_up` turns
 The effective cost of tier t is ``(C/u − Σ_{k<t} s_k·p_k)/s_t + overhead``: hardware is paid for by the hour, used for a
 share u of it, and only a share s_t of the tier's tokens earn the full rate; those that met only a lower tier's deadline
 earn that tier's rate p_k. So prices are set from the lowest tier up. A level (see :mod:`pricing.modes`) is the blended
-price of a tier; the rates of its classes are ``level · C_class / C_blend``, unless an operator sets one.
+price of a tier; the rates of its classes are ``level · C_class / C_blend``, unless an operator sets one. There C is the
+effective cost before late tokens' revenue is set off, which may be more than a class costs.
 """
 
 import math
@@ -46,6 +47,7 @@ class TierPrice:
         cost_priced: the effective cost that the rates rest on: a percentile of the draws, else ``cost_effective``.
         bands: how sure ``cost`` is, by token class.
         spread: the draws behind the bands; None for tokens bought at a price, or where uncertainty is not asked for.
+        cost_alone: as ``cost_priced``, if late tokens earned nothing; the classes' proportions at a level.
         why: what set the rates, a clause for the sentence on the rate card.
     """
 
@@ -58,6 +60,7 @@ class TierPrice:
     notes: tuple[str, ...]
     cost_priced: TokenCosts
     bands: Mapping[TokenClass, Band]
+    cost_alone: TokenCosts
     spread: Spread | None = None
     why: str = ""
 
@@ -151,27 +154,29 @@ def _price(
     level: Level | None,
 ) -> TierPrice:
     split, full, utilisation = _cost(point.chosen, given)
+    drawn = None if given.uncertainty is None else drawn
     effective: dict[str, float] = {}
     priced: dict[str, float] = {}
+    alone: dict[str, float] = {}
     cost: dict[str, Rate] = {}
     bands: dict[TokenClass, Band] = {}
     for name, usd in full.by_class().items():
-        samples = _samples(name, usd / utilisation, given, drawn)
+        used = np.array([usd / utilisation])
+        samples = used if drawn is None else _samples(name, given, drawn)
         bands[name] = band(samples)
-        effective[name.value] = float(_effective(np.array(usd / utilisation), name, point.tier, lower, given))
-        priced[name.value] = effective[name.value]
-        if drawn is not None and given.uncertainty is not None:
-            whole = _effective(samples, name, point.tier, lower, given)
-            priced[name.value] = float(np.percentile(whole, given.uncertainty.price_percentile))
+        effective[name.value] = float(_effective(used, name, point.tier, lower, given)[0])
+        priced[name.value] = _careful_cost(_effective(samples, name, point.tier, lower, given), given)
+        alone[name.value] = _careful_cost(_effective(samples, name, point.tier, {}, given), given)
         cost[name.value] = rate_rounded_up(usd / utilisation)
-    basis = TokenCosts(**priced)
+    basis = TokenCosts(**priced) if level is None else TokenCosts(**alone)
     own = _own_rates(point.tier, given)
     wanted = {name: rate_rounded_up(usd) for name, usd in _wanted(basis, point.tier, given, level).items()} | own
     rates, notes = _apart(wanted, lower, given.step_percent)
     lossy = [name.value for name in own if rates.by_class()[name] < cost[name.value]]
     notes = (*notes, f"the operator's own rate of {', '.join(lossy)} is below its cost") if lossy else notes
     costs = (full, TokenCosts(**effective), Rates(**cost), rates)
-    return TierPrice(point, split, *costs, notes, basis, bands, drawn, _why(point.tier, given, level))
+    told = (TokenCosts(**priced), bands, TokenCosts(**alone))
+    return TierPrice(point, split, *costs, notes, *told, drawn, _why(point.tier, given, level))
 
 
 def _own_rates(tier: Tier, given: Assumptions) -> dict[TokenClass, Rate]:
@@ -216,9 +221,16 @@ def blended(rates: Rates, mix: LengthClass) -> float:
     return _blend(rates, mix) / (mix.isl + mix.osl) / PICO_PER_TOKEN_PER_USD_PER_MTOK
 
 
-def _samples(name: TokenClass, usd: float, given: Assumptions, drawn: Spread | None) -> Floats:
-    """Cost of a class in every draw, at its utilisation; the one figure known where nothing is drawn."""
-    return np.array([usd]) if drawn is None else drawn.samples(name, given.adder.usd_per_mtok.by_class()[name])
+def _samples(name: TokenClass, given: Assumptions, drawn: Spread) -> Floats:
+    """Cost of a class in every draw, at its utilisation."""
+    return drawn.samples(name, given.adder.usd_per_mtok.by_class()[name])
+
+
+def _careful_cost(samples: Floats, given: Assumptions) -> float:
+    """The percentile of the draws that prices rest on; the one figure known where nothing is drawn."""
+    if given.uncertainty is None or len(samples) == 1:
+        return float(samples[0])
+    return float(np.percentile(samples, given.uncertainty.price_percentile))
 
 
 def _effective(

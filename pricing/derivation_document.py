@@ -2,14 +2,17 @@
 
 from typing import Any
 
+from pricing.anchors import Anchor
 from pricing.candidates import Candidate
 from pricing.cost_plus import TierPrice
 from pricing.costs import Split, TokenCosts
 from pricing.derive import Derivation
-from pricing.explain import explain
+from pricing.explain import explain_price
 from pricing.frontier import Zone
 from pricing.hardware import joules_per_token
 from pricing.money import format_usd_per_mtok
+from pricing.optimize import Optimum
+from pricing.profiles import LengthClass
 from pricing.slo import US_PER_S, Slo
 from pricing.uncertainty import Band, Spread
 from pricing.usage import Rates
@@ -23,10 +26,53 @@ def derivation_document(derivation: Derivation) -> dict[str, Any]:
         "model": derivation.model,
         "isl": derivation.lengths.isl,
         "osl": derivation.lengths.osl,
-        "tiers": [tier_document(price) for price in derivation.tiers.values()],
+        "mode": derivation.levels.mode.value,
+        "tiers": [
+            {**tier_document(price), **_blended_document(derivation, price)} for price in derivation.tiers.values()
+        ],
         "missing": {tier.value: reason for tier, reason in derivation.missing.items()},
         "flags": list(derivation.flags),
         "excluded": [{"profile": name, "reason": reason} for name, reason in derivation.excluded],
+        "anchors": [_anchor_document(anchor, derivation.lengths) for anchor in derivation.levels.anchors.values()],
+        "optimiser": None if derivation.levels.optimum is None else _optimum_document(derivation.levels.optimum),
+    }
+
+
+def _blended_document(derivation: Derivation, price: TierPrice) -> dict[str, Any]:
+    """The price of a million tokens at the reference mix, rounded up, and the level that a mode asked for."""
+    level = derivation.levels.by_tier.get(price.point.tier)
+    mix = derivation.lengths if level is None else level.mix
+    return {
+        "price_blended_usd_per_mtok": format_usd_per_mtok(
+            -(-(price.rates.input * mix.isl + price.rates.output * mix.osl) // (mix.isl + mix.osl))
+        ),
+        "blended_at": {"isl": mix.isl, "osl": mix.osl},
+        "level_usd_per_mtok": None if level is None else round(level.usd_per_mtok, DIGITS),
+    }
+
+
+def _anchor_document(anchor: Anchor, lengths: LengthClass) -> dict[str, Any]:
+    return {
+        "tier": anchor.tier.value,
+        "providers": anchor.providers,
+        "input_usd_per_mtok": anchor.input,
+        "cached_usd_per_mtok": anchor.cached,
+        "output_usd_per_mtok": anchor.output,
+        "blended_usd_per_mtok": round(anchor.usd_per_mtok(lengths), DIGITS),
+    }
+
+
+def _optimum_document(optimum: Optimum) -> dict[str, Any]:
+    """What the optimiser found; its prices are numbers, as they are no rates yet."""
+    return {
+        "converged": optimum.is_converged,
+        "is_sold": optimum.is_sold,
+        "profit_usd_per_h": round(optimum.profit_usd_per_h, DIGITS),
+        "blended_usd_per_mtok": {tier.value: round(usd, DIGITS) for tier, usd in optimum.prices.items()},
+        "sold_mtok_per_h": {tier.value: round(sold, DIGITS) for tier, sold in optimum.sold.items()},
+        "sold_share": {tier.value: round(share, DIGITS) for tier, share in optimum.sold_share.items()},
+        "capacity_used": {name: round(share, DIGITS) for name, share in optimum.used.items()},
+        "flags": list(optimum.flags),
     }
 
 
@@ -60,7 +106,7 @@ def tier_document(price: TierPrice) -> dict[str, Any]:
         "cost_priced_usd_per_mtok": _costs_document(price.cost_priced),
         "uncertainty": None if price.spread is None else _spread_document(price.spread),
         "price_usd_per_mtok": prices_document(price.rates),
-        "explanation": explain(point),
+        "explanation": explain_price(price),
         "notes": [*point.notes, *price.notes],
     }
 

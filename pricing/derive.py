@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pricing.assumptions import Assumptions
 from pricing.candidates import Candidate, Candidates, FrontierError, candidates
 from pricing.cost_plus import TierPrice, cost_plus, costing, flags
-from pricing.explain import explain
+from pricing.explain import explain_price
 from pricing.hardware import HardwareCost
+from pricing.levels import Levels, missed, price_levels
 from pricing.plausible import oddities_of, queue_dominated
 from pricing.pricebook import RateCard
 from pricing.profiles import LengthClass, Profile, cleaned
@@ -27,6 +28,7 @@ class Derivation:
         missing: tiers that the class lacks, and why.
         flags: what a reviewer should look at before publishing.
         excluded: profiles that could not be used, and why.
+        levels: what the mode decided, and on what.
     """
 
     model: str
@@ -35,6 +37,7 @@ class Derivation:
     missing: Mapping[Tier, str]
     flags: tuple[str, ...]
     excluded: tuple[tuple[str, str], ...]
+    levels: Levels
 
 
 def derive_cards(
@@ -69,7 +72,7 @@ def rate_cards(derivation: Derivation, public_name: str) -> tuple[RateCard, ...]
             interactivity_tok_s_user=round(price.point.chosen.tok_s_user / price.point.slowdown, 3),
             cost=price.cost,
             concurrency_max=price.point.chosen.point.concurrency,
-            explanation=explain(price.point),
+            explanation=explain_price(price),
         )
         for tier, price in derivation.tiers.items()
     )
@@ -85,6 +88,8 @@ def derive(
 
     Raises:
         FrontierError: nothing measured can be priced; the message says why.
+        ModeError: the mode lacks what it rests on.
+        DemandError: a demand that cannot be.
     """
     given = assumptions or Assumptions()
     measured = [profile for profile in profiles if profile.model == model]
@@ -95,9 +100,14 @@ def derive(
     _refuse_one_load(measured, lengths)
     found = candidates(usable, model, lengths, hardware_costs, given.selection, given.parameters_billion)
     chosen = _with_adder(_with_declared_premium(tiers(found, given.rules), usable, given), given)
-    prices = cost_plus(chosen, given, spreads(found, chosen, given))
+    drawn = spreads(found, chosen, given)
+    prices = cost_plus(chosen, given, drawn)
+    levels = price_levels(model, prices, lengths, given)
+    if levels.by_tier:
+        prices = cost_plus(chosen, given, drawn, levels.by_tier)
+    said = (*flags(prices, lengths), *levels.flags, *missed(prices, levels.by_tier))
     odd = oddities_of((point.chosen.profile for point in chosen.sold.values()), lengths)
-    return Derivation(model, lengths, prices, chosen.missing, (*flags(prices, lengths), *odd), found.excluded)
+    return Derivation(model, lengths, prices, chosen.missing, (*said, *odd), found.excluded, levels)
 
 
 def spreads(found: Candidates, chosen: Tiers, given: Assumptions) -> dict[Tier, Spread]:

@@ -3,6 +3,7 @@
 import re
 from typing import assert_never
 
+from pricing.cost_plus import TierPrice
 from pricing.frontier import Zone
 from pricing.profiles import Configuration
 from pricing.slo import US_PER_S, Slo, Tier
@@ -27,6 +28,11 @@ def explain(point: TierPoint) -> str:
         parts.append(f"quality: {point.quality}")
     parts.append(promise_text(point.slo, is_assumed=point.is_tail_assumed))
     return "; ".join([*parts, *point.notes])
+
+
+def explain_price(price: TierPrice) -> str:
+    """The same sentence, and what set the price."""
+    return "; ".join(part for part in (explain(price.point), price.why) if part)
 
 
 def _reason(point: TierPoint) -> str:
