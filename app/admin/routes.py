@@ -24,6 +24,7 @@ from app.admin.wire import (
     LimitsBody,
     ProviderStateBody,
     ReasonBody,
+    depth_problem,
     http_problem,
     market_problem,
     money_problem,
@@ -298,7 +299,12 @@ def admin_routes(desk: Desk) -> list[ControllerRouterHandler]:
         ],
         guards=[bearer_guard(desk)],
         dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
-        exception_handlers={MarketError: market_problem, MoneyError: money_problem, HTTPException: http_problem},
+        exception_handlers={
+            MarketError: market_problem,
+            MoneyError: money_problem,
+            HTTPException: http_problem,
+            RecursionError: depth_problem,
+        },
         request_max_body_size=BODY_BYTES_MAX,
         tags=["operators"],
     )

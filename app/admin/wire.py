@@ -93,6 +93,11 @@ def money_problem(_request: Request[Any, Any, Any], error: MoneyError) -> Respon
     return problem(400, "invalid_amount", str(error))
 
 
+def depth_problem(_request: Request[Any, Any, Any], _error: RecursionError) -> Response[dict[str, Any]]:
+    """A body that nests deeper than can be read."""
+    return problem(400, "invalid_request", "The body nests too deeply to be read.")
+
+
 def http_problem(_request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
     """What the framework's own refusals look like: bad bodies, unknown paths, wrong methods."""
     if isinstance(error, ValidationException):

@@ -225,3 +225,11 @@ async def test_nothing_in_force_means_nothing_to_draft_from(empty_market: Market
     refused = await empty_market.tell("/admin/price-drafts", {"title": "the first"}, status=503)
     assert refused["title"] == "no_price_book"
     assert (await empty_market.ask("/admin/price-books"))["data"] == []
+
+
+@pytest.mark.parametrize("path", ["/admin/price-drafts", "/admin/inputs"])
+async def test_a_body_that_nests_too_deeply_is_the_senders_mistake(market: Market, path: str) -> None:
+    body = '{"title":' + "[" * 5_000 + "]" * 5_000 + "}"
+    headers = {**market.bearer(), "content-type": "application/json"}
+    answer = await market.client.post(path, headers=headers, content=body)
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The body nests too deeply to be read.")
