@@ -93,21 +93,24 @@ def adder_document(adder: Adder) -> dict[str, Any]:
 def adder_from_document(document: Mapping[str, Any], tiers: frozenset[Tier]) -> Adder:
     """Reads a stored adder back; the inverse of :func:`adder_document`.
 
+    Those stored before adders had a utilisation, margins and rates have none of their own.
+
     Raises:
         PricedModelError: it is none.
     """
     try:
+        utilisation = document.get("utilisation")
         costs = {name.value: float(document["usd_per_mtok"][name.value]) for name in TokenClass}
         rates = {
             Tier(tier): Rates(**{name.value: Rate(int(found[name.value])) for name in TokenClass})
-            for tier, found in document["rates"].items()
+            for tier, found in document.get("rates", {}).items()
         }
         return Adder(
             usd_per_mtok=TokenCosts(**costs),
             slowdown=float(document["slowdown"]),
             tiers=tiers,
-            utilisation=None if document["utilisation"] is None else float(document["utilisation"]),
-            margins={Tier(tier): float(margin) for tier, margin in document["margins"].items()},
+            utilisation=None if utilisation is None else float(utilisation),
+            margins={Tier(tier): float(margin) for tier, margin in document.get("margins", {}).items()},
             rates=rates,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -212,10 +212,36 @@ def test_a_model_that_cannot_be_priced_as_described_is_refused(changes: dict[str
         replace(SPEC, **changes)
 
 
-def test_an_adder_is_read_back_as_it_was_stored() -> None:
-    own = Rates(Rate(5), Rate(1), Rate(5), Rate(20))
-    costs = TokenCosts(0.1, 0.2, 0.3, 0.4)
-    adder = Adder(costs, 1.15, frozenset({Tier.BULK}), 0.4, {Tier.BULK: 0.7}, {Tier.BULK: own})
-    assert adder_from_document(json.loads(json.dumps(adder_document(adder))), frozenset({Tier.BULK})) == adder
+_amounts = st.floats(0, 1e6)
+_rates = st.builds(Rates, *(st.integers(0, 10**12).map(Rate),) * 4)
+
+
+@given(
+    st.builds(TokenCosts, *(_amounts,) * 4),
+    st.floats(1, 100),
+    st.sets(st.sampled_from(Tier), min_size=1).map(frozenset),
+    st.none() | st.floats(0, 1, exclude_min=True),
+    st.dictionaries(st.sampled_from(Tier), st.floats(0, 1e9)),
+    st.dictionaries(st.sampled_from(Tier), _rates),
+)
+def test_an_adder_is_read_back_exactly_as_it_was_stored(
+    costs: TokenCosts,
+    slowdown: float,
+    tiers: frozenset[Tier],
+    utilisation: float | None,
+    margins: dict[Tier, float],
+    rates: dict[Tier, Rates],
+) -> None:
+    adder = Adder(costs, slowdown, tiers, utilisation, margins, rates)
+    assert adder_from_document(json.loads(json.dumps(adder_document(adder))), tiers) == adder
+
+
+def test_an_adder_of_before_utilisation_margins_and_rates_is_still_read() -> None:
+    old = {"usd_per_mtok": {"input": 0.1, "cached": 0.0, "cache_write": 0.1, "output": 0.2}, "slowdown": 1.15}
+    assert adder_from_document(old, frozenset(Tier)) == Adder(TokenCosts(0.1, 0.0, 0.1, 0.2), 1.15)
+
+
+@pytest.mark.parametrize("document", [{"slowdown": 1}, {}, {"usd_per_mtok": [], "slowdown": 1}, {"usd_per_mtok": {}}])
+def test_what_is_no_stored_adder_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(PricedModelError, match="not a stored adder"):
-        adder_from_document({"slowdown": 1}, frozenset(Tier))
+        adder_from_document(document, frozenset(Tier))
