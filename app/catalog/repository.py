@@ -124,6 +124,12 @@ async def models_on_sale(session: AsyncSession, rows_max: int) -> tuple[ModelOnS
     return tuple(map(model_of, (await session.exec(statement)).all()))
 
 
+async def models_withdrawn(session: AsyncSession) -> frozenset[str]:
+    """Names of models that were on sale and are no more."""
+    statement = select(ModelOnSaleRow.name).where(~col(ModelOnSaleRow.is_on_sale))
+    return frozenset((await session.exec(statement)).all())
+
+
 def model_of(row: ModelOnSaleRow) -> ModelOnSale:
     """A row as a value."""
     return ModelOnSale(

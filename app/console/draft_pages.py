@@ -37,14 +37,14 @@ async def new_draft(request: HttpRequest, site: TheSite) -> Redirect:
 
 
 @post("/prices/derive", name="console.derive_draft", include_in_schema=False, opt=RUNS_PRICES, status_code=200)
-async def derive_draft(site: TheSite) -> Redirect:
+async def derive_draft(request: HttpRequest, site: TheSite) -> Redirect:
     """A draft of the prices that follow from the latest measurements and costs; one that is open is kept or renewed."""
     from app.planning.service import derive_now, propose  # noqa: PLC0415 (it loads scipy, which the gateway does without)
 
     now_us = site.desk.now_us()
     found = await derive_now(site.desk.database, now_us)
     async with site.desk.database.writing() as session:
-        made = await propose(session, from_us(now_us), found)
+        made = await propose(session, from_us(now_us), found, actor=site.actor(request))
     if made is None:
         return Redirect(f"{HERE}?done=nothing_derived", status_code=303)
     return Redirect(f"{DRAFTS}/{made.id}?done=derived", status_code=303)

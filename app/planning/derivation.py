@@ -110,9 +110,15 @@ def with_kept(live: PriceBook | None, found: Derived) -> tuple[RateCard, ...]:
     return (*found.cards, *kept)
 
 
-def with_all_kept(live: PriceBook | None, found: Derived) -> tuple[RateCard, ...]:
-    """The derived cards, and the live ones of every model that was not derived: hand-made ones too."""
-    models = found.models()
+def with_all_kept(live: PriceBook | None, found: Derived, gone: Iterable[str] = ()) -> tuple[RateCard, ...]:
+    """The derived cards, and the live ones of every model that was not derived: hand-made ones too.
+
+    Args:
+        live: the book in force.
+        found: what was derived.
+        gone: models that were taken off sale; nothing of theirs is kept.
+    """
+    models = found.models() | frozenset(gone)
     kept = () if live is None else (card for card in live.cards.values() if card.model not in models)
     return (*found.cards, *kept)
 

@@ -117,16 +117,19 @@ async def derive_now(database: Database, now_us: int, known: Shipped | None = No
     return await _found(specs, given, known)
 
 
-async def propose(session: AsyncSession, now: datetime, found: Found | None = None) -> Draft | None:
+async def propose(
+    session: AsyncSession, now: datetime, found: Found | None = None, *, actor: Actor = SYSTEM
+) -> Draft | None:
     """The open draft of what is derived now: full rates and promises, for a person to review.
 
-    Models that cannot be derived stay as they are in the live book.
+    Models that cannot be derived stay as they are in the live book, unless they were taken off sale.
 
     Args:
         session: a writing one.
         now: aware.
         found: of :func:`derive_now`, where it was called before; else it is derived here, which keeps a transaction
             open for as long.
+        actor: who asks for it: the audit names them, and the draft as its author.
 
     Returns:
         None where the live book has the very cards that are derived.
@@ -143,10 +146,10 @@ async def propose(session: AsyncSession, now: datetime, found: Found | None = No
     live = None if row is None else repository.book_of(row)
     if not found.derived.cards:
         raise nothing_derived(found.derived.troubles)
-    cards = with_all_kept(live, found.derived)
+    cards = with_all_kept(live, found.derived, await repository.models_withdrawn(session))
     if live is not None and set(live.cards.values()) == set(cards):
         return None
-    return await keep_draft(session, Proposal(Origin.DERIVED, DRAFT_TITLE, live, cards), SYSTEM, now_us)
+    return await keep_draft(session, Proposal(Origin.DERIVED, DRAFT_TITLE, live, cards), actor, now_us)
 
 
 def nothing_derived(troubles: Mapping[str, str]) -> NothingDerived:
