@@ -212,6 +212,7 @@ class ApprovalBody(BaseModel):
         default=None, ge=0, le=100, description="over the base's prices; none publishes none"
     )
     base_url: str = Field(default="", max_length=500, description="of its own engine, where it is dedicated")
+    tiers: list[Tier] = Field(default_factory=list[Tier], description="to sell it at; all of its base's when left out")
     version: int | None = Field(default=None, ge=1)
 
     def approval(self) -> Approval:
@@ -230,6 +231,7 @@ class ApprovalBody(BaseModel):
             base_url=self.base_url,
             reason=self.reason,
             version=self.version,
+            tiers=frozenset(self.tiers),
         )
 
 

@@ -231,16 +231,27 @@ async def probe(rooms: Rooms, offer_id: str, clients: LiveClients, elapsed_us: C
 async def decide_tuned(
     rooms: Rooms, actor: Actor, model_id: str, decision: ApprovalBody | str, version: int | None = None
 ) -> TunedModelRow:
-    """Approves a tuned model, or refuses it with a reason."""
+    """Approves a tuned model, so that its prices follow its base's from then on, or refuses it with a reason."""
+    from app.planning.tuned_store import price_tuned  # noqa: PLC0415 (it loads scipy, which the gateway does without)
 
     async def work(session: AsyncSession, now_us: int) -> TunedModelRow:
         if isinstance(decision, str):
             return await tuning.refuse(session, model_id, decision, actor, now_us, version)
-        return await tuning.approve(session, model_id, decision.approval(), actor, now_us)
+        approval = decision.approval()
+        row = await tuning.approve(session, model_id, approval, actor, now_us)
+        await price_tuned(session, row, approval, actor, now_us)
+        return row
 
     return await written(rooms, work)
 
 
 async def withdraw_tuned(rooms: Rooms, actor: Actor, model_id: str, reason: str) -> TunedModelRow:
     """Takes a tuned model off sale and its deployments out of the fleet."""
-    return await written(rooms, lambda session, now_us: tuning.withdraw_model(session, model_id, reason, actor, now_us))
+    from app.planning.tuned_store import end_tuned  # noqa: PLC0415 (it loads scipy, which the gateway does without)
+
+    async def work(session: AsyncSession, now_us: int) -> TunedModelRow:
+        row = await tuning.withdraw_model(session, model_id, reason, actor, now_us)
+        await end_tuned(session, row.name, actor, reason, now_us)
+        return row
+
+    return await written(rooms, work)

@@ -55,6 +55,7 @@ class ApproveOptions:
     cost_factor: Annotated[str, typer.Option(help="What a token costs us, over the base's cost.")] = "1"
     price_factor: Annotated[str | None, typer.Option(help="Publish prices at so much of the base's.")] = None
     base_url: Annotated[str, typer.Option(help="Its own engine, where it was asked for as dedicated.")] = ""
+    tier: Annotated[list[str] | None, typer.Option(help="A tier to sell it at; repeatable; its base's without.")] = None
     as_json: AsJson = False
 
 
@@ -72,7 +73,7 @@ def approve(options: ApproveOptions) -> None:
     names = ("rpm", "concurrency", "slowdown", "cost_factor", "price_factor", "base_url", "reason")
     try:
         body = ApprovalBody.model_validate(
-            {"offers": options.offer, **{name: getattr(options, name) for name in names}}
+            {"offers": options.offer, "tiers": options.tier or [], **{name: getattr(options, name) for name in names}}
         )
     except ValueError as error:
         raise Failure(wrong(error)) from error

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app.planning.priced import PricedModelError, Serving
+from app.tuning.tuned import PPM, Approval
 from pricing.adders import Adapter, SharedBase, dedicated, shared
 from pricing.assumptions import Adder
 from pricing.costs import TokenCosts
 from pricing.derive import Derivation
+from pricing.money import PICO_PER_TOKEN_PER_USD_PER_MTOK
 from pricing.slo import Tier
+from pricing.usage import Rates
 
 BYTES_PER_GB: Final = 1e9
 STATED: Final = ("slowdown", "usd_per_mtok")
@@ -103,6 +106,30 @@ def adder_of(serving: Serving, given: Mapping[str, float], base: BaseModel, tier
         usd_per_mtok=made.usd_per_mtok if extra is None else TokenCosts(extra, extra, extra, extra),
         tiers=tiers,
     )
+
+
+def agreed_adder(terms: Approval, base_cost: Rates | None, utilisation: float) -> Adder:
+    """The adder of the factors over its base that a tuned model was approved at.
+
+    A slower token costs so much more by itself; what its cost is beyond that is added to each class. An adder makes
+    nothing cheaper: a cost below the slowdown's is the slowdown's.
+
+    Args:
+        terms: of the approval.
+        base_cost: what a token of the base costs at its standard tier, used as the market's are; None where nothing
+            is added.
+        utilisation: that costs at full use are divided by.
+
+    >>> from pricing.money import Rate
+    >>> terms = Approval(("x",), slowdown_ppm=1_100_000, cost_ppm=1_500_000)  # 0.4 of 1 USD, half used
+    >>> round(agreed_adder(terms, Rates(*(Rate(1_000_000),) * 4), 0.5).usd_per_mtok.output, 6)
+    0.2
+    """
+    beyond = max(terms.cost_ppm - terms.slowdown_ppm, 0) / PPM * utilisation
+    if base_cost is None or beyond == 0:
+        return Adder(slowdown=terms.slowdown_ppm / PPM)
+    usd = {name.value: rate * beyond / PICO_PER_TOKEN_PER_USD_PER_MTOK for name, rate in base_cost.by_class().items()}
+    return Adder(TokenCosts(**usd), terms.slowdown_ppm / PPM)
 
 
 def _worked_out(serving: Serving, described: Mapping[str, float], base: BaseModel) -> Adder:

@@ -220,8 +220,12 @@ async def _price(session: AsyncSession, row: TunedModelRow, approval: Approval, 
     base = [] if live is None else [live.cards[row.base_model, tier] for tier in live.tiers(row.base_model)]
     if live is None or latest is None or not base:
         raise _refused(400, "base_not_priced", f"The base '{row.base_model}' has no price to follow from.")
+    cards = cards_for(base, row.name, approval)
+    if not cards:
+        sold = ", ".join(card.rung.tier for card in base)
+        raise TunedError(f"tiers: '{row.base_model}' is sold at {sold} alone, so its tuned model can be too")
     others = [card for card in live.cards.values() if card.model != row.name]
-    book = price_book(from_us(now_us), [*others, *cards_for(base, row.name, approval)])
+    book = price_book(from_us(now_us), [*others, *cards])
     reason = f"{row.name} approved: {row.base_model}'s prices × {approval.price_ppm}/1000000"
     await publish_book(session, book, actor, reason, now_us, after=PriceBookId(latest.id))
 

@@ -10,6 +10,7 @@ from typing import Final
 from app.fleet.roster import DeploymentSpec
 from pricing.money import Rate
 from pricing.pricebook import RateCard
+from pricing.slo import Slo, Tier
 from pricing.usage import Rates
 from scheduler.fleet import SpeedCurve
 
@@ -90,6 +91,7 @@ class Approval:
         cost_ppm: what a token costs us, over the base's cost, in parts per million.
         price_ppm: its prices over the base's, in parts per million; None publishes none (they are derived elsewhere).
         base_url: of an engine of its own, where it is dedicated; empty serves it where the base runs.
+        tiers: that it may be sold at; empty for all that its base is.
         version: of the request that they saw; None decides whatever it has become since.
 
     Raises:
@@ -105,6 +107,7 @@ class Approval:
     base_url: str = ""
     reason: str = ""
     version: int | None = None
+    tiers: frozenset[Tier] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.offers:
@@ -124,7 +127,7 @@ def namespace_of(customer_id: str) -> str:
     """Where a customer's own names live: nobody else's can collide with them, or tell that they exist.
 
     >>> namespace_of("cus_1")
-    'tuned-e02bf3b1ff65'
+    'tuned-2908905ede16'
     """
     return NAMESPACE + hashlib.sha256(customer_id.encode()).hexdigest()[:NAMESPACE_HEX]
 
@@ -188,18 +191,32 @@ def dearer(rates: Rates, ppm: int) -> Rates:
 
 
 def cards_for(base: Iterable[RateCard], model: str, approval: Approval) -> list[RateCard]:
-    """A tuned model's rate cards: its base's, at the factors that were agreed."""
+    """A tuned model's rate cards: its base's, at the tiers and factors that were agreed; slower promises keep later."""
     price_ppm = PPM if approval.price_ppm is None else approval.price_ppm
     return [
         replace(
             card,
             model=model,
-            rung=replace(card.rung, rates=dearer(card.rung.rates, price_ppm)),
+            rung=replace(
+                card.rung, rates=dearer(card.rung.rates, price_ppm), slo=later(card.rung.slo, approval.slowdown_ppm)
+            ),
             cost=dearer(card.cost, approval.cost_ppm),
             explanation=f"{card.model}'s price × {price_ppm / PPM:g}, its cost × {approval.cost_ppm / PPM:g}",
         )
         for card in base
+        if not approval.tiers or card.rung.tier in approval.tiers
     ]
+
+
+def later(slo: Slo, ppm: int) -> Slo:
+    """A promise of tokens that take so many times as long, rounded up to a whole µs; a window stays as it is.
+
+    >>> later(Slo(500_001, 20_000), 1_150_000)
+    Slo(ttft_us=575002, tpot_us=23000)
+    """
+    if slo.is_window:
+        return slo
+    return Slo(-(-slo.ttft_us * ppm // PPM), -(-slo.tpot_us * ppm // PPM))
 
 
 def _within(name: str, value: int, most: int) -> None:
