@@ -82,9 +82,7 @@ def missed(prices: Mapping[Tier, TierPrice], levels: Mapping[Tier, Level]) -> tu
     for tier, level in levels.items():
         charged = blended(prices[tier].rates, level.mix)
         if abs(charged - level.usd_per_mtok) > MISSED * level.usd_per_mtok + 1e-6:
-            found.append(
-                f"{tier} is charged {charged:.4g} USD/M at {level.mix}, its level was {level.usd_per_mtok:.4g}"
-            )
+            found.append(f"{tier} is charged {charged:.4g} USD/M at {level.mix}; its level is {level.usd_per_mtok:.4g}")
     return tuple(found)
 
 

@@ -1,7 +1,7 @@
 """``goodput prices``: the live price book, and what prices would follow from profiles and costs."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +9,7 @@ import typer
 
 from app.cli import price_books, price_drafts
 from app.cli.option_set import takes
+from app.cli.price_mode import BAND_HELP, CAPACITY_HELP, DEMAND_HELP, MODE_HELP, MW_HELP, RATE_HELP
 from app.cli.quality_options import ACCURACY_HELP, FLOOR_HELP, MINIMUM_HELP
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ class DeriveOptions:
     precision_floor: Annotated[list[str] | None, typer.Option(help=FLOOR_HELP)] = None
     accuracy: Annotated[Path | None, typer.Option(help=ACCURACY_HELP)] = None
     accuracy_min: Annotated[list[str] | None, typer.Option(help=MINIMUM_HELP)] = None
+    mode: Annotated[str, typer.Option(help=MODE_HELP)] = "cost_plus"
+    band: Annotated[str | None, typer.Option(help=BAND_HELP)] = None
+    demand: Annotated[Path | None, typer.Option(help=DEMAND_HELP)] = None
+    capacity: Annotated[list[str] | None, typer.Option(help=CAPACITY_HELP)] = None
+    mw: Annotated[float | None, typer.Option(help=MW_HELP)] = None
+    rate: Annotated[list[str] | None, typer.Option(help=RATE_HELP)] = None
     plot: Annotated[Path | None, typer.Option(help="Draw what prices are made of: FILE.png, .svg or .html.")] = None
     draft: Annotated[bool, typer.Option("--draft", help="Open a draft with these prices in the live book.")] = False
     public_name: Annotated[
@@ -88,6 +95,7 @@ def derive(options: DeriveOptions) -> None:
     from app.cli.configuration import load_settings
     from app.cli.failure import Failure
     from app.cli.pictures.target import refuse_target
+    from app.cli.price_mode import class_rates, price_mode
     from app.cli.quality_options import tier_floors
     from pricing.derivation_document import derivation_document
     from pricing.derive import derive as derive_prices
@@ -99,8 +107,11 @@ def derive(options: DeriveOptions) -> None:
     chosen = inputs.selection(options.hardware or [], options.engine or [], options.precision or [])
     floors = tier_floors(options.precision_floor, options.accuracy, options.accuracy_min)
     costs = inputs.known_costs(settings, options.usd_per_hour or [], options.hardware_cost or [])
+    mode = price_mode(options.mode, options.band, options.demand, options.capacity, options.mw)
+    own = class_rates(options.rate or [])
     try:
         given = inputs.assumptions(settings, inputs.length_class(options.isl, options.osl), chosen, floors)
+        given = replace(given, mode=mode, class_rates=own)
         found = derive_prices(options.model, profiles, costs, given)
     except ValueError as error:
         raise Failure(str(error)) from error
@@ -186,10 +197,12 @@ def _aligned(rate: "Rate") -> str:
 
 
 def _remarks(found: "Derivation") -> list[str]:
-    from pricing.explain import explain
+    from app.cli.price_mode import level_lines
+    from pricing.explain import explain_price
 
     return [
-        *(explain(price.point) for price in found.tiers.values()),
+        *(explain_price(price) for price in found.tiers.values()),
+        *level_lines(found),
         *(f"no {tier}: {reason}" for tier, reason in found.missing.items()),
         *(f"note: {flag}" for flag in found.flags),
     ]
