@@ -41,7 +41,7 @@ from app.identity.session_store import SessionStore
 from app.ledger.service import Ledger
 from app.ledger.writer import LedgerWriter
 from app.logs import get_logger
-from app.refusals import HANDLERS
+from app.refusals import HANDLERS, refuse_nul
 from app.settings import IN_PROCESS, Settings
 from app.telemetry import Metrics
 from app.tuning.repository import caps
@@ -112,6 +112,7 @@ def assemble(settings: Settings) -> Assembly:
             *admin_routes(desk),
             *console_routes(desk),
         ],
+        before_request=refuse_nul,
         exception_handlers=HANDLERS,
         lifespan=[life.lived],
         logging_config=None,

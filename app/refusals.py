@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from app.errors import MarketError
+from app.errors import NO_RETRY, MarketError
 from app.logs import get_logger
 
 V1 = "/v1"
@@ -26,6 +26,22 @@ CODES = {
 }
 
 AnyRequest = Request[Any, Any, Any]
+
+
+class ImpossibleAddress(MarketError):
+    """An address with a NUL byte: no id has one, and no database takes it."""
+
+
+def refuse_nul(request: AnyRequest) -> None:
+    """Lets no address through that has a NUL byte in its path or query.
+
+    Raises:
+        ImpossibleAddress: it has one.
+    """
+    if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+        raise ImpossibleAddress(
+            400, "invalid_value", "The address holds a NUL byte (%00), which no id or filter can have.", retry=NO_RETRY
+        )
 
 
 def on_market_error(request: AnyRequest, error: MarketError) -> Response[dict[str, Any]]:

@@ -24,7 +24,7 @@ from app.errors import MarketError
 from pricing.pricebook import PriceBook, PriceBookError, RateCard, price_book
 
 SCHEDULE_AHEAD_US_MAX = 366 * 86_400 * US_PER_S
-WITHDRAWAL_LEAD_US = 5 * US_PER_S
+WITHDRAWAL_LEAD_US = 15 * US_PER_S
 """A withdrawal takes this long at most to commit and to be heard of by every process; later ones are refused."""
 FOLLOWERS_MAX = 1_000
 MODELS_MAX = 1_000

@@ -140,9 +140,7 @@ def _moment(text: str) -> datetime:
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is no moment; write it such as 2026-12-01T00:00:00Z") from error
     if at.tzinfo is None:
-        raise typer.BadParameter(
-            f"{text!r} has no time zone; write {text.strip()}Z for UTC, or an offset such as +01:00"
-        )
+        raise typer.BadParameter(f"{text!r} has no time zone; write a moment with one, such as 2026-12-01T00:00:00Z")
     return at
 
 
