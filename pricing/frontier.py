@@ -19,7 +19,10 @@ Floats = NDArray[np.float64]
 GRID_PER_INTERVAL = 256
 """Grid points between two neighbours of a frontier when a maximum or a crossing is looked for."""
 ZONE_SHARE = 0.9
-X_TOLERANCE = 1e-9
+X_TOLERANCE = 1e-6
+"""Speeds are printed with six decimals; one read back from print is the point's own, an end of the range too."""
+YIELD_TOLERANCE = 1e-9
+SHOWN = ".10g"
 
 
 class OutsideMeasuredRange(FrontierError):
@@ -27,7 +30,8 @@ class OutsideMeasuredRange(FrontierError):
 
     def __init__(self, x: float, low: float, high: float) -> None:
         super().__init__(
-            f"{x:g} tok/s/user lies outside the measured range of {low:.4g} to {high:.4g} tok/s/user; "
+            f"{x:{SHOWN}} tok/s/user lies outside the measured range of {round(low, 6):{SHOWN}} to "
+            f"{round(high, 6):{SHOWN}} tok/s/user; "
             "nothing is extrapolated: ask inside the range, or measure there"
         )
         self.low = low
@@ -170,7 +174,7 @@ class Frontier:
     def fastest_with(self, tokens_per: float) -> float | None:
         """The largest speed whose interpolated yield is at least ``tokens_per``; None when no speed has it."""
         grid = _grid(self.x)
-        enough = np.flatnonzero(self.yields(grid) >= tokens_per * (1 - X_TOLERANCE))
+        enough = np.flatnonzero(self.yields(grid) >= tokens_per * (1 - YIELD_TOLERANCE))
         return float(grid[enough[-1]]) if len(enough) else None
 
 

@@ -26,7 +26,7 @@ from pricing.profiles import LengthClass
 
 SHARES_MAX = 64
 GPUS_MAX = 100_000
-SPEED_ROUNDING = 1e-9
+SPEED_ROUNDING = 1e-6
 
 
 class RatioError(FrontierError):

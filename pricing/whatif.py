@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pricing.candidates import Candidate, FrontierError
-from pricing.frontier import Frontier, OutsideMeasuredRange, frontier
+from pricing.frontier import X_TOLERANCE, Frontier, OutsideMeasuredRange, frontier
 from pricing.hardware import HardwareCost
 
 POWER_USD_PER_KWH = 0.08
@@ -167,7 +167,7 @@ def _effect(lever: Lever, front: Frontier | None, base: Frontier, x: float) -> E
     known = (lever.name, x, sure.usd_per_mtok, read.usd_per_mtok)
     if front is None:
         return Effect(*known, None, None, None, "no measured point is left")
-    best = front.next_at_least(x * (1 - 1e-9))
+    best = front.next_at_least(x / (1 + X_TOLERANCE))
     if best is None:
         return Effect(*known, None, None, None, f"the fastest point left reaches {front.high:.4g} tok/s/user")
     try:

@@ -62,6 +62,18 @@ def test_on_a_measured_point_the_figures_are_the_measured_ones() -> None:
     assert read.between == (front.points[1].id,) * 2
 
 
+def test_speeds_read_back_from_print_are_the_points_own_at_the_ends_too() -> None:
+    """1/0.3, 50/3 and 100/3 tok/s/user have no end; printed with six decimals two of them are beyond the range."""
+    front = frontier(found(curve((1 / 0.3, 400), (50 / 3, 300), (100 / 3, 100))).points)
+    for candidate in front.points:
+        read = front.at(round(candidate.tok_s_user, 6))
+        assert read.attainable == candidate
+        assert read.between == (candidate.id,) * 2
+        assert read.tok_s_user == candidate.tok_s_user
+    with pytest.raises(OutsideMeasuredRange, match=r"3\.333 tok/s/user lies outside .* of 3\.333333 to 33\.333333 tok"):
+        front.at(3.333)
+
+
 @pytest.mark.parametrize("x", [9.99, 100.01, 0.0, -5.0, math.inf, math.nan])
 def test_outside_the_measured_range_is_an_error_that_says_the_range(x: float) -> None:
     front = frontier(found(curve((10, 400), (100, 100))).points)
