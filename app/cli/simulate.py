@@ -41,6 +41,7 @@ class RunOptions:
     fleet: Annotated[str, typer.Option(help="live, demo, or auto: live where a market was opened, else demo.")] = "auto"
     book: Annotated[str | None, typer.Option(help="A published price book's id, or a file with one.")] = None
     trace: Annotated[Path | None, typer.Option(help="CSV with ContextTokens and GeneratedTokens to draw from.")] = None
+    demand: Annotated[Path | None, typer.Option(help="A demand file: tiers are chosen at the book's prices.")] = None
     data_dir: Annotated[Path | None, typer.Option(help="Where the market keeps everything.  [default: var]")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False
 
@@ -57,6 +58,8 @@ def run(options: RunOptions) -> None:
     settings = load_settings({"data_dir": options.data_dir})
     try:
         workload, market = _workload(options), _market(options, settings)
+        if options.demand is not None:
+            workload = _self_selected(workload, market, options.demand)
         simulator = Simulator(market, workload, options.seed)
         with _progress(options) as on_progress:
             ended = simulator.run(max(1, round(options.hours * NS_PER_HOUR)), on_progress)
@@ -82,6 +85,19 @@ def _workload(options: RunOptions) -> "Workload":
             return Workload(rps=options.rps, trace=read_trace(lines))
     except OSError as error:
         raise Failure(f"{options.trace}: {error.strerror}") from error
+
+
+def _self_selected(workload: "Workload", market: "Market", demand: Path) -> "Workload":
+    from app.cli.terminal import note
+    from app.simulation.self_selection import self_selected
+    from pricing.anchors import list_prices
+    from pricing.demand_document import demand_from_file
+
+    chosen = self_selected(workload, market.book, market.models, demand_from_file(demand), list_prices())
+    for model in market.models:
+        if model not in chosen.tiers_of_models:
+            note(f"{model} keeps the default tiers: the demand rests on list prices, and nobody publishes one of it")
+    return chosen
 
 
 def _market(options: RunOptions, settings: "Settings") -> "Market":

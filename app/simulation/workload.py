@@ -24,6 +24,9 @@ CUSTOMERS_MAX: Final = 100_000
 TRACE_ROWS_MAX: Final = 1_000_000
 TOKENS_MAX: Final = 1_000_000
 BURSTS_MAX: Final = 10_000
+SHARES_SUM: Final = 1e-9
+BOUGHT_MIN: Final = 1e-4
+"""Demand of which less is bought is refused: looking for those who buy would take forever."""
 _PURPOSES: Final = ("gap", "tier", "model", "customer", "length", "input", "output", "limit", "bytes", "stream")
 
 Floats = NDArray[np.float64]
@@ -45,6 +48,8 @@ class Workload:
         rps: requests per second in the mean, a Poisson process.
         bursts: how busy successive spans of ``burst_s`` are, relative to each other, repeated; empty: all alike.
         tiers: weights of the tiers asked for; those that a model is not sold at are left out for it.
+        tiers_of_models: for a model named here, its own shares of the tiers instead; what is missing from a sum of one
+            is demand that finds nothing worth its price and never comes.
         models: weights of the models asked for; empty: all alike.
         customers: how many there are; the k-th asks ``k^−customer_skew`` as often as the first.
         input_tokens: median prompt; log-normal with ``input_sigma``.
@@ -61,6 +66,7 @@ class Workload:
     bursts: tuple[float, ...] = ()
     burst_s: float = 20.0
     tiers: Mapping[Tier, float] = field(default_factory=_tiers)
+    tiers_of_models: Mapping[str, Mapping[Tier, float]] = field(default_factory=dict[str, Mapping[Tier, float]])
     models: Mapping[str, float] = field(default_factory=dict[str, float])
     customers: int = 200
     customer_skew: float = 1.1
@@ -88,6 +94,8 @@ class Workload:
         _within("bytes_per_token", self.bytes_per_token, 1, 16)
         _within("streamed_share", self.streamed_share, 0, 1)
         _weights("tiers", list(self.tiers.values()))
+        for model, shares in self.tiers_of_models.items():
+            _shares(model, list(shares.values()))
         _weights("output_limits", [weight for _, weight in self.output_limits])
         if self.models:
             _weights("models", list(self.models.values()))
@@ -100,6 +108,10 @@ class Workload:
         """What is asked for, JSON-ready; of a trace only how long it is and a sum over it."""
         document = asdict(self)
         document["tiers"] = {tier.value: weight for tier, weight in self.tiers.items()}
+        document["tiers_of_models"] = {
+            model: {tier.value: share for tier, share in shares.items()}
+            for model, shares in self.tiers_of_models.items()
+        }
         document["trace"] = {"rows": len(self.trace), "tokens": sum(i + o for i, o in self.trace)}
         return document
 
@@ -187,11 +199,10 @@ class _Mix:
         self.models = tuple(models)
         self.model_weights = _cumulated([workload.models.get(m, 0.0) if workload.models else 1.0 for m in models])
         self.tiers = {model: book.tiers(model) for model in models}
-        self.tier_weights = {
-            model: _cumulated([workload.tiers.get(tier, 0.0) for tier in tiers], f"tiers of {model}").tolist()
-            for model, tiers in self.tiers.items()
-            if not workload.models or workload.models.get(model, 0.0) > 0
-        }
+        asked = [model for model in models if not workload.models or workload.models.get(model, 0.0) > 0]
+        self.tier_weights = {model: _tier_weights(workload, model, self.tiers[model]) for model in asked}
+        if max(weights[-1] for weights in self.tier_weights.values()) < BOUGHT_MIN:
+            raise WorkloadError("next to nobody buys anything at these prices; lower them, or look at the demand")
         ranks = np.arange(1, workload.customers + 1, dtype=np.float64)
         self.customers = tuple(f"cus_{number:05d}" for number in range(workload.customers))
         self.customer_weights = _cumulated((ranks**-workload.customer_skew).tolist())
@@ -220,7 +231,10 @@ def _draw(mix: _Mix, workload: Workload, seed: int) -> Iterator[Arrival]:
         input_tokens, output_tokens = inputs.tolist(), outputs.tolist()
         for i in range(BLOCK):
             model = mix.models[models[i]]
-            tier = mix.tiers[model][bisect_right(mix.tier_weights[model], tier_draws[i])]
+            rank = bisect_right(mix.tier_weights[model], tier_draws[i])
+            if rank == len(mix.tiers[model]):
+                continue
+            tier = mix.tiers[model][rank]
             yield Arrival(
                 at_ns=at_ns[i],
                 model=model,
@@ -270,6 +284,14 @@ def _tokens(values: Floats) -> NDArray[np.int64]:
     return np.clip(np.rint(values), 1, TOKENS_MAX).astype(np.int64)
 
 
+def _tier_weights(workload: Workload, model: str, tiers: Sequence[Tier]) -> list[float]:
+    """Cumulated shares of a model's tiers; they end below one where some buy nothing."""
+    own = workload.tiers_of_models.get(model)
+    if own is not None:
+        return np.cumsum([own.get(tier, 0.0) for tier in tiers]).tolist()
+    return _cumulated([workload.tiers.get(tier, 0.0) for tier in tiers], f"tiers of {model}").tolist()
+
+
 def _cumulated(weights: Sequence[float], what: str = "weights") -> Floats:
     total = math.fsum(weights)
     if total <= 0:
@@ -282,6 +304,11 @@ def _cumulated(weights: Sequence[float], what: str = "weights") -> Floats:
 def _weights(name: str, weights: Sequence[float]) -> None:
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or math.fsum(weights) <= 0:
         raise WorkloadError(f"{name} must be weights of 0 or more with one above 0, got {list(weights)}")
+
+
+def _shares(model: str, shares: Sequence[float]) -> None:
+    if not all(0 <= share <= 1 for share in shares) or math.fsum(shares) > 1 + SHARES_SUM:
+        raise WorkloadError(f"the tiers of {model} must be shares that sum to at most 1, got {list(shares)}")
 
 
 def _within(name: str, value: float, least: float, most: float) -> None:
