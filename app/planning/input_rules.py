@@ -1,18 +1,25 @@
 """What an input's value may be: a range in words, and the check that keeps it; pure."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from pricing.accuracy_table import accuracy_from_csv
+from pricing.demand_document import demand_from_json
 from pricing.hardware import Buildup, Ownership, built_up
+from pricing.modes import ModeName
 from pricing.profile_document import profile_from_document
-from pricing.quality import Floor
+from pricing.quality import LEVELS, Floor
 from pricing.slo import Tier
+from pricing.usage import TokenClass
 
 ROUNDING: Final = 1e-9
 FIGURE_MAX: Final = 1e12
+USD_PER_MTOK_MAX: Final = 1e6
+BAND_MAX: Final = 100.0
+KEYS_MAX: Final = 200
 
 
 class InputError(ValueError):
@@ -104,10 +111,64 @@ def _ownership(value: object) -> str:
     return Ownership(str(value)).value
 
 
+def _mode(value: object) -> str:
+    return ModeName(str(value)).value
+
+
 def _precision(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise InputError("no name")
-    return Floor(precision=value).precision
+    return Floor(precision=value.strip().lower()).precision
+
+
+def _scores(value: object) -> dict[str, float]:
+    """Least scores by benchmark."""
+    return _numbers(value, 0, 1)
+
+
+def _counts(value: object) -> dict[str, float]:
+    """Accelerators by hardware."""
+    counts = _numbers(value, 0, FIGURE_MAX)
+    if none := sorted(name for name, count in counts.items() if count == 0):
+        raise InputError(f"{', '.join(none)}: above 0")
+    return counts
+
+
+def _numbers(value: object, least: float, most: float) -> dict[str, float]:
+    if not isinstance(value, Mapping) or not value:
+        raise InputError("no object")
+    if len(value) > KEYS_MAX or not all(isinstance(name, str) and name == name.strip() != "" for name in value):
+        raise InputError(f"1 to {KEYS_MAX} names")
+    return {str(name): _number(each, least, most) for name, each in value.items()}
+
+
+def _band(value: object) -> list[float]:
+    if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004 (two ends)
+        raise InputError("no two numbers")
+    low, high = (_number(each, 0, BAND_MAX) for each in value)
+    if not 0 < low <= high:
+        raise InputError(f"{low:g} is not above 0 and at most {high:g}")
+    return [low, high]
+
+
+def _demand(value: object) -> dict[str, Any]:
+    """The document as it was given, read once to see that it can be."""
+    if not isinstance(value, dict):
+        raise InputError("no object")
+    document: dict[str, Any] = value
+    demand_from_json(json.dumps(document))
+    return document
+
+
+def _class_rates(value: object) -> dict[str, dict[str, float]]:
+    if not isinstance(value, Mapping) or not value:
+        raise InputError("no object")
+    if unknown := sorted(set(map(str, value)) - set(Tier)):
+        raise InputError(f"unknown tier {', '.join(unknown)}")
+    found = {str(tier): _numbers(rates, 0, USD_PER_MTOK_MAX) for tier, rates in value.items()}
+    if unknown := sorted({name for rates in found.values() for name in rates} - set(TokenClass)):
+        raise InputError(f"unknown token class {', '.join(unknown)}; there are {', '.join(TokenClass)}")
+    return found
 
 
 def _accuracy(value: object) -> str:
@@ -151,7 +212,16 @@ ATTAINMENT: Final = Rule(
     "by tier",
     _as_given,
 )
-PRECISION: Final = Rule("a precision such as fp8", _precision)
+PRECISION: Final = Rule(
+    f"a precision such as fp8 ({' < '.join(next((n for n in names if '_' not in n), names[0]) for names in LEVELS)})",
+    _precision,
+)
+SCORES: Final = Rule('least scores by benchmark from 0 to 1, such as {"gpqa": 0.7}', _scores)
+MODE: Final = Rule(" or ".join(", ".join(ModeName).rsplit(", ", 1)), _mode)
+BAND: Final = Rule("two multiples of the median list price, such as [0.8, 1.2]", _band)
+DEMAND: Final = Rule("a demand document (goodput-demand/1)", _demand)
+COUNTS: Final = Rule('accelerators by hardware, such as {"b200": 64}', _counts)
+CLASS_RATES: Final = Rule('USD per Mtok by tier and class, such as {"standard": {"input": 0.25}}', _class_rates)
 ACCURACY: Final = Rule("a table of accuracy figures (CSV)", _accuracy)
 OWNERSHIP: Final = Rule("hyperscaler, neocloud or rental", _ownership)
 BUILDUP: Final = Rule("an object with capex_usd, life_years, it_kw and usd_per_kwh at least", _buildup)

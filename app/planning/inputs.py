@@ -12,10 +12,16 @@ from typing import Any, Final
 from app.planning.input_rules import (
     ACCURACY,
     ATTAINMENT,
+    BAND,
     BUILDUP,
+    CLASS_RATES,
+    COUNTS,
+    DEMAND,
+    MODE,
     OWNERSHIP,
     PRECISION,
     PROFILE,
+    SCORES,
     SHARE,
     InputError,
     Rule,
@@ -164,6 +170,15 @@ _ALL: Final = (
         ("overhead_usd_per_mtok", "USD per million tokens, added to the cost of every class", between(0, 1e6)),
         ("cached_share", "cost of a cached read over that of an input token", between(0, 1)),
         ("cache_write_share", "cost of a cache write over that of an input token", between(0, 10)),
+        ("price_mode", "what sets the level of prices", MODE),
+        ("price_band", "how far anchored prices may lie from what others publish", BAND),
+        ("demand", "who would buy what; optimised prices rest on it", DEMAND),
+        ("mw_max", "power in MW: of the site for the planner, or of a model for its optimised prices", between(0, 1e6)),
+    ),
+    *_kinds(
+        "model",
+        ("accelerators", "that there are for the model, for optimised prices; else all of the site's", COUNTS),
+        ("class_rates", "charged for a tier's token class, whatever the mode says", CLASS_RATES),
     ),
     *_kinds(
         "market tier model",
@@ -172,8 +187,9 @@ _ALL: Final = (
     *_kinds("tier model", ("attainment", "share of a tier's tokens that met each tier's deadline", ATTAINMENT)),
     *_kinds(
         "tier",
-        ("precision_min", "the coarsest precision that the tier may be served at", PRECISION),
-        ("accuracy_min", "the least accuracy over its reference", between(0, 1)),
+        ("precision_floor", "the coarsest precision that the tier may be served at", PRECISION),
+        ("accuracy_min", "the least accuracy over its reference, on every benchmark known", between(0, 1)),
+        ("score_min", "the least score on a benchmark", SCORES),
     ),
     *_kinds(
         "market",
@@ -184,7 +200,6 @@ _ALL: Final = (
         ("premium_share", "premium's yield is at least this share of the largest", SHARE),
         ("separation", "premium is at least so many times as fast as standard", between(1, 100)),
         ("ownership", "whose balance sheet shipped hardware costs are taken from", OWNERSHIP),
-        ("mw_max", "the site's power in MW, for the planner", between(0, 1e6)),
         ("accuracy", "the operator's own accuracy figures", ACCURACY),
     ),
     *_kinds(

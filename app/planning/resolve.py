@@ -10,11 +10,14 @@ from typing import Final
 from app.catalog.derivation import PricedModel
 from app.planning.in_force import InForce
 from app.planning.inputs import MARKET
+from app.planning.price_modes import class_rates, price_mode
 from app.planning.priced import PricedModelSpec
 from pricing.accuracy_table import accuracy_from_csv
+from pricing.anchors import ListPrice
 from pricing.assumptions import MARGIN_SHARES, Assumptions
 from pricing.candidates import Selection
 from pricing.costs import CacheShares
+from pricing.demand_document import DemandModel
 from pricing.hardware import Buildup, HardwareCost, Ownership, built_up, hardware_costs
 from pricing.profile_document import profile_from_document
 from pricing.profiles import OperatingPoint, Profile, little_output_tok_s
@@ -33,11 +36,15 @@ class Shipped:
         profiles: measured deployments and declared offers.
         parameters_billion: by model.
         worker_counts: where the pool sizes of a deployment come from, by its id.
+        list_prices: what others publish.
+        demand: the documented defaults of who would buy what.
     """
 
     profiles: tuple[Profile, ...]
     parameters_billion: Mapping[str, float]
     worker_counts: Mapping[str, str] = field(default_factory=dict[str, str])
+    list_prices: tuple[ListPrice, ...] = ()
+    demand: DemandModel | None = None
 
 
 def known_profiles(given: InForce, shipped: Shipped) -> tuple[Profile, ...]:
@@ -99,7 +106,11 @@ def priced_model(spec: PricedModelSpec, given: InForce, shipped: Shipped) -> Pri
         public_name=spec.public_name,
         profiles=tuple(each for each in known_profiles(given, shipped) if each.model == spec.profiled_as),
         hardware_costs=known_costs(given),
-        assumptions=assumptions(spec, given, shipped.parameters_billion),
+        assumptions=replace(
+            assumptions(spec, given, shipped.parameters_billion),
+            mode=price_mode(spec.public_name, given, shipped.list_prices, shipped.demand),
+            class_rates=class_rates(spec.public_name, given),
+        ),
     )
 
 
@@ -163,8 +174,9 @@ def _floors(given: InForce) -> dict[Tier, Floor]:
     accuracy = accuracy_from_csv(table) if table else Accuracy()
     floors = {
         tier: Floor(
-            precision=given.value("precision_min", [f"tier:{tier}"], ""),
+            precision=given.value("precision_floor", [f"tier:{tier}"], ""),
             relative_min=given.value("accuracy_min", [f"tier:{tier}"], 0.0),
+            score_min=given.value("score_min", [f"tier:{tier}"], {}),
             accuracy=accuracy,
         )
         for tier in Tier

@@ -30,6 +30,8 @@ from app.planning.priced import PricedModelSpec
 from app.planning.priced_store import seed_priced_model
 from app.planning.repricer_store import specs_on_sale
 from app.planning.resolve import Shipped
+from pricing.anchors import list_prices
+from pricing.demand_document import shipped_demand
 from pricing.hardware_catalog import worker_counts
 from pricing.pricebook import PriceBook, PriceBookId, price_book
 from pricing.shipped import parameters_billion, shipped_profiles
@@ -88,7 +90,7 @@ class Opened:
 def shipped() -> Shipped:
     """The profiles that come with the product; reads their tables, a third of a second."""
     counted = {each.configuration.deployment_id: f"{each.counted} ({each.source})" for each in worker_counts()}
-    return Shipped(shipped_profiles(), parameters_billion(), counted)
+    return Shipped(shipped_profiles(), parameters_billion(), counted, list_prices(), shipped_demand())
 
 
 async def open_prices(database: Database, seeding: Seeding, actor: Actor, now_us: int) -> Opened:

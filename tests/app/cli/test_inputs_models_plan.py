@@ -32,6 +32,7 @@ from app.settings import Settings
 from migrations.run import migrate
 from pricing.derive import derive_cards
 from pricing.profiles import Configuration, LengthClass, Profile
+from pricing.tables import DATA_DIR
 from tests.app.planning.planning_market import point
 
 ACTOR = Actor("system", "goodput up", "goodput up")
@@ -153,6 +154,21 @@ def test_an_input_may_come_from_a_file_and_at_a_moment_to_come(goodput: Goodput,
     assert any(each["subject"] == "tier:premium" for each in listed)
 
 
+def test_floors_and_modes_are_inputs_like_others(goodput: Goodput, tmp_path: Path) -> None:
+    demand = tmp_path / "demand.json"
+    demand.write_text((DATA_DIR / "demand.json").read_text())
+    wanted = {
+        ("tier:premium", "precision_floor"): ("fp8", "fp8"),
+        ("tier:premium", "score_min"): ('{"gpqa": 0.7}', {"gpqa": 0.7}),
+        ("market", "price_mode"): ("anchored", "anchored"),
+        ("market", "price_band"): ("[0.9, 1.1]", [0.9, 1.1]),
+        ("market", "demand"): (f"@{demand}", json.loads(demand.read_text())),
+    }
+    for key, (typed, value) in wanted.items():
+        assert goodput("inputs", "set", *key, typed, "--reason", "a test")["value"] == value
+        goodput("inputs", "set", *key, "null", "--reason", "a test is over")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -160,6 +176,9 @@ def test_an_input_may_come_from_a_file_and_at_a_moment_to_come(goodput: Goodput,
         (("market", "utilisation", "NaN"), "above 0, at most 1"),
         (("nobody", "utilisation", "0.5"), "is no subject"),
         (("market", "nothing", "0.5"), "is no input"),
+        (("tier:premium", "precision_floor", "fp9"), "int4 < q5_0 < q6_k < fp8"),
+        (("model:m", "precision_floor", "fp8"), "is an input of tier, not of model"),
+        (("market", "price_mode", "guess"), "cost_plus, anchored or optimised"),
         (("market", "utilisation", "@/no/such/file"), "No such file"),
         (("market", "utilisation", "0.5", "--effective-at", "2020-01-01T00:00:00+00:00"), "never backdated"),
         (("market", "utilisation", "0.5", "--effective-at", "2100-01-01"), "no time zone"),
