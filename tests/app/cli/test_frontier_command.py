@@ -72,7 +72,7 @@ def test_a_reading_on_a_measured_point_is_that_point() -> None:
 def test_a_speed_outside_the_measured_range_exits_with_2_and_the_range(speed: str) -> None:
     result = CliRunner().invoke(app, [*B200, "--at", speed, "--json"])
     assert result.exit_code == 2
-    assert "outside the measured range of 56.7 to 436.9 tok/s/user" in result.stderr
+    assert "outside the measured range of 56.69995 to 436.910171 tok/s/user" in result.stderr
     assert result.stdout == ""
 
 
