@@ -37,17 +37,21 @@ def list_providers(as_json: AsJson = False) -> None:
     from app.cli import tables
 
     columns = [
-        *tables.words("deployment", "model", "kind", "state"),
+        *tables.words("deployment"),
+        *tables.wide("model"),
+        *tables.words("state"),
         *tables.numbers("at once", "in $/M", "out $/M"),
-        *tables.words("contract", "credential"),
-        *tables.wide("trouble"),
     ]
     found = tables.table(f"{len(rows)} deployments", columns)
     for row in rows:
         cost = row["cost_usd_per_mtok"]
-        shown = (row["id"], row["model"], row["kind"], row["state"], str(row["concurrency_max"]))
-        found.add_row(*shown, cost["input"], cost["output"], row["contract"], row["credential"], row["trouble"])
+        figures = (str(row["concurrency_max"]), cost["input"], cost["output"])
+        found.add_row(row["id"], row["model"], row["state"], *figures)
     tables.show(found)
+    for row in rows:
+        said = [f"{name} {row[name]}" for name in ("contract", "credential", "trouble") if row[name]]
+        if said:
+            typer.echo(f"{row['id']}: {'; '.join(said)}")
 
 
 async def _rows(counter: "Counter") -> list[dict[str, Any]]:

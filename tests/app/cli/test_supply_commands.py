@@ -20,7 +20,7 @@ ADD = ("providers", "add", "acme", "--url", "http://127.0.0.1:9/v1", "--model", 
 OFFER = "acme/b200-trtllm-fp4-agg-tp2ep1"
 
 
-pytestmark = pytest.mark.usefixtures("market")
+pytestmark = [pytest.mark.usefixtures("market"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,9 @@ def test_a_provider_is_added_listed_shown_drained_and_removed() -> None:
     [row] = told("providers", "list")["data"]
     assert (row["id"], row["state"], row["is_owned"]) == (OFFER, "enabled", False)
     assert row["cost_usd_per_mtok"]["output"] == "0.69"
-    assert OFFER in run("providers", "list").stdout
+    shown = CliRunner().invoke(app, ["providers", "list"], env={"COLUMNS": "80"}).stdout
+    assert f"{OFFER}  open/one" in shown
+    assert max(map(len, shown.splitlines())) <= 80
     assert told("providers", "drain", "acme", "--reason", "firmware")["state"] == "draining"
     assert told("providers", "list")["data"][0]["state"] == "draining"
     assert told("providers", "enable", "acme")["state"] == "enabled"
