@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-GROUPS = ("dispatch", "metering", "leases", "ledger", "simulate", "gateway")
+GROUPS = ("dispatch", "metering", "leases", "ledger", "simulate", "gateway", "pricing")
 
 
 def main() -> None:

@@ -84,6 +84,7 @@ def cost_plus(
     given: Assumptions,
     spreads: Mapping[Tier, Spread] | None = None,
     levels: Mapping[Tier, Level] | None = None,
+    base: Mapping[Tier, TierPrice] | None = None,
 ) -> dict[Tier, TierPrice]:
     """Costs and prices of every tier sold, best first; strictly falling in every token class.
 
@@ -92,12 +93,15 @@ def cost_plus(
         given: the operator's inputs.
         spreads: draws of the costs; a tier without them is priced off its point estimate.
         levels: blended prices to charge; a tier without one is charged its cost and margin.
+        base: the same tiers' prices without levels, where they are known: what they cost is not worked out again.
     """
     prices: dict[Tier, TierPrice] = {}
     for tier in reversed(Tier):
         if tier in chosen.sold:
             level, drawn = (levels or {}).get(tier), (spreads or {}).get(tier)
-            prices[tier] = _price(chosen.sold[tier], prices, given, drawn, level)
+            known = (base or {}).get(tier)
+            full = _cost(chosen.sold[tier].chosen, given) if known is None else (known.split, known.cost_full)
+            prices[tier] = _price(chosen.sold[tier], full, prices, given, drawn, level)
     return {tier: prices[tier] for tier in Tier if tier in prices}
 
 
@@ -148,12 +152,14 @@ def _blend(rates: Rates, lengths: LengthClass) -> int:
 
 def _price(
     point: TierPoint,
+    known: tuple[Split | None, TokenCosts],
     lower: Mapping[Tier, TierPrice],
     given: Assumptions,
     drawn: Spread | None,
     level: Level | None,
 ) -> TierPrice:
-    split, full, utilisation = _cost(point.chosen, given)
+    split, full = known
+    utilisation = 1.0 if split is None else given.utilisation_used
     drawn = None if given.uncertainty is None else drawn
     effective: dict[str, float] = {}
     priced: dict[str, float] = {}
@@ -242,15 +248,14 @@ def _effective(
     return np.maximum((usd - late_usd) / shares[tier], 0.0) + given.overhead_usd_per_mtok
 
 
-def _cost(chosen: Candidate, given: Assumptions) -> tuple[Split | None, TokenCosts, float]:
-    """Split, cost at full use, and the utilisation to divide it by; bought tokens are paid for one by one."""
-    extra, price = given.adder.usd_per_mtok, chosen.profile.price
+def _cost(chosen: Candidate, given: Assumptions) -> tuple[Split | None, TokenCosts]:
+    """Split and cost at full use; bought tokens are paid for one by one, so they have no split."""
+    extra, price = given.adder.usd_per_mtok.by_class(), chosen.profile.price
     if chosen.cost is None and price is not None:
-        bought = {name.value: _usd(price, name) + extra.by_class()[name] for name in TokenClass}
-        return None, TokenCosts(**bought), 1.0
-    base = costing(given).full(chosen)
-    full = TokenCosts(**{name.value: usd + extra.by_class()[name] for name, usd in base.by_class().items()})
-    return split_of(chosen), full, given.utilisation_used
+        return None, TokenCosts(**{name.value: _usd(price, name) + extra[name] for name in TokenClass})
+    split = split_of(chosen)
+    own = costing(given).of_split(split, chosen).by_class()
+    return split, TokenCosts(**{name.value: usd + extra[name] for name, usd in own.items()})
 
 
 def costing(given: Assumptions) -> Costing:

@@ -104,7 +104,7 @@ def derive(
     prices = cost_plus(chosen, given, drawn)
     levels = price_levels(model, prices, lengths, given)
     if levels.by_tier:
-        prices = cost_plus(chosen, given, drawn, levels.by_tier)
+        prices = cost_plus(chosen, given, drawn, levels.by_tier, prices)
     said = (*flags(prices, lengths), *levels.flags, *missed(prices, levels.by_tier))
     odd = oddities_of((point.chosen.profile for point in chosen.sold.values()), lengths)
     return Derivation(model, lengths, prices, chosen.missing, (*said, *odd), found.excluded, levels)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import assert_never
 
 from pricing.anchors import ListPrice
 from pricing.demand_document import DemandModel
@@ -105,3 +106,5 @@ def mode_name(mode: Mode) -> ModeName:
             return ModeName.ANCHORED
         case Optimised():
             return ModeName.OPTIMISED
+        case _:
+            assert_never(mode)

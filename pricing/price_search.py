@@ -22,7 +22,7 @@ from scipy.optimize import minimize, nnls
 from pricing.demand import Floats
 from pricing.price_response import Response
 
-MENU_CELLS_MAX = 6_000_000
+MENU_CELLS_MAX = 3_000_000
 MENUS_MAX = 90_000
 AXIS_MIN, AXIS_MAX = 5, {1: 1_000, 2: 64, 3: 24}
 """How many prices of one tier are looked at, at least and at most (by how many tiers there are)."""
@@ -191,22 +191,24 @@ def _bonds(response: Response) -> tuple[Floats, Floats]:
 def settled(response: Response, start: Floats) -> tuple[Floats, bool]:
     """Compass search: every combination of steps up and down, shrunk until none earns more; and whether it ended.
 
-    Steps are shares of the prices, thinned where they would use more than there is. For many types there are fewer
-    rounds, as each looks at all of them.
+    Steps are shares of the prices, thinned where they would use more than there is. For many types, where each step
+    looks at all of them, there are fewer rounds, and they start small where the climb has reached a peak.
     """
     moves = np.array([move for move in product((-1, 0, 1), repeat=len(start)) if any(move)], dtype=np.float64)
     rounds = min(COMPASS_CELLS_MAX // (len(moves) * response.worth.size) + 2, ROUNDS_MAX)
     best, gain = start, _profit(response, start)
-    size = FIRST if rounds > ROUNDS_MAX // 4 else LAST * SHRINK**4
+    is_wide = rounds > ROUNDS_MAX // 4
+    last = LAST if is_wide else LAST * SHRINK
+    size = FIRST if is_wide else last * SHRINK ** (0 if slack(response, start) <= SLACK else 3)
     for _ in range(rounds):
         tried = np.minimum(response.lifted(best * np.exp(size * moves)), response.ceiling)
-        tried = thinned(response, tried) if rounds > ROUNDS_MAX // 4 else tried
+        tried = thinned(response, tried) if is_wide else tried
         sales = response.sales(tried)
         gains = np.where(response.fits(sales), response.profits(tried, sales), -math.inf)
         top = int(np.argmax(gains))
         if gains[top] > gain + GAIN * abs(gain):
             best, gain = tried[top], float(gains[top])
-        elif size <= LAST:
+        elif size <= last:
             return best, True
         else:
             size /= SHRINK

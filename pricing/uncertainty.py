@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing.candidates import Candidate, Candidates, FrontierError
-from pricing.costs import CacheShares, TokenCosts, split_of, token_costs
+from pricing.costs import CacheShares, Split, TokenCosts, split_of, token_costs
 from pricing.frontier import frontier
 from pricing.slo import Tier
 from pricing.tiers import TierRules, eligible, tiers
@@ -83,8 +83,12 @@ class Costing:
 
     def full(self, candidate: Candidate) -> TokenCosts:
         """USD per million tokens of each class at full use, without an adder; zero for tokens bought at a price."""
+        return self.of_split(split_of(candidate), candidate)
+
+    def of_split(self, split: Split, candidate: Candidate) -> TokenCosts:
+        """The same, where the candidate's split is known."""
         usd_per_hour = 0.0 if candidate.cost is None else candidate.cost.usd_per_hour
-        return token_costs(split_of(candidate), usd_per_hour * self.slowdown, self.cache)
+        return token_costs(split, usd_per_hour * self.slowdown, self.cache)
 
 
 @dataclass(frozen=True, slots=True)
