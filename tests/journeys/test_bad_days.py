@@ -11,6 +11,8 @@ import pytest
 from tests.journeys.backend import Behaviour, Fault
 from tests.journeys.stage import MODEL, Stage
 
+pytestmark = pytest.mark.slow
+
 HELLO = [{"role": "user", "content": "Hello there"}]
 
 

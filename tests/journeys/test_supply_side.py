@@ -19,6 +19,8 @@ from app.tuning.tuned import namespace_of
 from tests.journeys.backend import Behaviour
 from tests.journeys.stage import MODEL, Stage, opened
 
+pytestmark = pytest.mark.slow
+
 ACTOR = Actor("operator", "op_1")
 RATES = RatesBody(input="0.10", output="0.40", cached="0.01")
 SECRETS = ("sk-first-0123456789abcdef", "sk-second-0123456789abcdef")

@@ -40,6 +40,8 @@ from tests.ledger_books import Books, funded
 from tests.ledger_world import CUSTOMER, T0, hold_request, open_world, settlement
 from tests.traded_market import BOOK, ON_TIME
 
+pytestmark = pytest.mark.slow
+
 
 class Crash(BaseException):
     """The process ends here."""

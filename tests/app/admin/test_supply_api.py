@@ -16,6 +16,8 @@ from app.tuning.tuned import Wish
 from tests.app.console.market_fixtures import NOON_US, Market, event, put
 from tests.providers.fake_backend import fake_backend
 
+pytestmark = pytest.mark.slow
+
 SECRET = "sk-live-7f3a9c1d5e8b2f4a6c0d"
 SPEED = {"concurrency": [1, 64], "tpot_us": [5_000.0, 20_000.0], "ttft_base_us": 40_000.0, "prefill_tok_s": 20_000.0}
 RATES = {"input": "0.25", "output": "0.69"}

@@ -32,6 +32,8 @@ from tests.app.catalog.books import ACTOR, T0, T0_US, card
 from tests.app.catalog.conftest import with_tables
 from tests.app.catalog.shop import HOUR_US, S_US, Shop, at, output_of
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ("tests.postgres",)
 NOW = T0_US + S_US
 RIVALS = 8

@@ -77,6 +77,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(
         goodput(*arguments)
 
 
+@pytest.mark.slow
 def test_a_failure_is_one_message_and_status_one(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "app.cli.main", "customers", "list"],

@@ -35,6 +35,8 @@ from pricing.profiles import Configuration, LengthClass, Profile
 from pricing.tables import DATA_DIR
 from tests.app.planning.planning_market import point
 
+pytestmark = pytest.mark.slow
+
 ACTOR = Actor("system", "goodput up", "goodput up")
 Goodput = Callable[..., Any]
 

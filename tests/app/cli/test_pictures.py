@@ -27,6 +27,8 @@ from pricing.tiers import tiers
 from pricing.whatif import Effect, Lever, effects, tornado
 from tests.pricing.points import curve, found
 
+pytestmark = pytest.mark.slow
+
 SVG = "{http://www.w3.org/2000/svg}"
 PAIRS = ((10, 400), (20, 350), (40, 300), (70, 180), (100, 100), (60, 90))
 ON_IT = 5

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from app.cli.failure import Failure
 from app.cli.main import app
 
+pytestmark = pytest.mark.slow
+
 SUMMARY = ("--model", "gpt-oss-120b", "--isl", "8192", "--osl", "1024", "--hardware", "b200")
 WHATIF, CAPACITY = ("whatif", *SUMMARY), ("capacity", *SUMMARY)
 

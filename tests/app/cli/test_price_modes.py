@@ -12,6 +12,8 @@ from app.cli.main import app
 from pricing.profiles import Profile
 from pricing.shipped import shipped_profiles
 
+pytestmark = pytest.mark.slow
+
 DERIVE = ("prices", "derive", "--model", "gpt-oss-120b", "--isl", "8192", "--osl", "1024", "--hardware", "b200")
 OPTIMISED = (*DERIVE, "--mode", "optimised")
 

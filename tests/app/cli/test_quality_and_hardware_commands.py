@@ -10,6 +10,8 @@ from app.cli.main import app
 from pricing.profiles import Profile
 from pricing.shipped import shipped_profiles
 
+pytestmark = pytest.mark.slow
+
 R1 = ("--model", "DeepSeek-R1-0528", "--isl", "8192", "--osl", "1024")
 DERIVE = ("prices", "derive", *R1, "--hardware", "b200")
 CAPACITY = ("capacity", "--model", "gpt-oss-120b", "--isl", "8192", "--osl", "1024", "--demand", "standard=1e5")

@@ -20,6 +20,8 @@ from tests.app.console.market_fixtures import EMAILS, Market
 from tests.app.console.seeded_market import HOSTILE, MODEL, SYSTEM, cards_of_the_shipped_profiles, publish
 from tests.app.console.test_pages import text_of
 
+pytestmark = pytest.mark.slow
+
 PRICES = "/console/prices"
 FIELDS = ("input", "cached", "cache_write", "output", "ttft", "tpot")
 

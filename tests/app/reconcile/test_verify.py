@@ -11,6 +11,8 @@ from tests.deliveries import charged, delivery_row
 from tests.ledger_world import CUSTOMER, LEASE_US, T0, World, hold_request, open_world, settlement
 from tests.traded_market import BOOK, ON_TIME
 
+pytestmark = pytest.mark.slow
+
 NOW = T0 + 1_000
 
 

@@ -113,6 +113,7 @@ def test_baselines_come_with_and_without_our_admission() -> None:
     assert {entry.variant for entry in entries(with_variants=True)} == set(Variant)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_row_for_each_line_and_load() -> None:
     arguments = ["bench", "routing", "--json", "--seeds", "2", "--seconds", "1", "--loads", "0.1", "--no-ablations"]
     found = CliRunner().invoke(app, [*arguments, "--workers", "1"])
