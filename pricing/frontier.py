@@ -44,7 +44,7 @@ class Interpolated:
 
     Attributes:
         tokens_per: the yield on the frontier's axis.
-        between: ids of the neighbours; equal on a measured point.
+        neighbours: the measured points on either side; one and the same on a measured point.
         attainable: the best measured point at least as fast.
     """
 
@@ -54,8 +54,13 @@ class Interpolated:
     output_tok_s_per_gpu: float
     usd_per_mtok: float
     tok_s_per_mw: float | None
-    between: tuple[str, str]
+    neighbours: tuple[Candidate, Candidate]
     attainable: Candidate
+
+    @property
+    def between(self) -> tuple[str, str]:
+        """Ids of the neighbours; two runs of one load share theirs."""
+        return self.neighbours[0].id, self.neighbours[1].id
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,7 @@ class Frontier:
             output_tok_s_per_gpu=self._read(where, [candidate.output_tok_s_per_gpu for candidate in self.points]),
             usd_per_mtok=self._read(where, [candidate.usd_per_mtok for candidate in self.points]),
             tok_s_per_mw=self._read(where, known) if len(known) == len(powers) else None,
-            between=(self.points[left].id, self.points[right].id),
+            neighbours=(self.points[left], self.points[right]),
             attainable=attainable,
         )
 

@@ -60,8 +60,7 @@ def at_document(front: Frontier, x: float) -> dict[str, Any]:
     A name that the two neighbours do not share is null: the reading belongs to no machine.
     """
     read = front.at(x)
-    by_id = {candidate.id: candidate for candidate in front.points}
-    left, right = (point_document(by_id[name]) for name in read.between)
+    left, right = map(point_document, read.neighbours)
     shared = {name: left[name] if left[name] == right[name] else None for name in (*NAMES, "id", "deployment")}
     return {
         **_figures(read),

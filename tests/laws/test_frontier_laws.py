@@ -81,8 +81,7 @@ def test_an_interpolated_yield_lies_between_its_neighbours_and_never_below_what_
 ) -> None:
     front = frontier(cloud(pairs))
     read = front.at(front.low + where * (front.high - front.low))
-    ids = [candidate.id for candidate in front.points]
-    left, right = (front.points[ids.index(name)].tokens_per(front.axis) for name in read.between)
+    left, right = (neighbour.tokens_per(front.axis) for neighbour in read.neighbours)
     assert right * (1 - 1e-9) <= read.tokens_per <= left * (1 + 1e-9)
     assert read.tokens_per >= read.attainable.tokens_per(front.axis) * (1 - 1e-9)
 

@@ -6,6 +6,7 @@ from scipy.special import lambertw
 
 from pricing.candidates import Axis, FrontierError
 from pricing.frontier import OutsideMeasuredRange, frontier
+from pricing.frontier_document import at_document
 from pricing.hardware import HardwareCost
 from pricing.profiles import Profile
 from tests.pricing.points import CHAT, candidates, curve, found, point, profile
@@ -60,6 +61,15 @@ def test_on_a_measured_point_the_figures_are_the_measured_ones() -> None:
     read = front.at(front.points[1].tok_s_user)
     assert read.output_tok_s_per_gpu == pytest.approx(300, rel=1e-12)
     assert read.between == (front.points[1].id,) * 2
+
+
+def test_two_runs_of_one_load_are_told_apart_though_they_share_an_id() -> None:
+    runs = profile(point(8, 40, 300, ttft_s_p50=0.5), point(8, 50, 200, ttft_s_p50=0.9))
+    front = frontier(found(runs).points)
+    between, on_slow = at_document(front, 45), at_document(front, 40)
+    assert between["between"] == [front.points[0].id] * 2
+    assert (between["ttft_s"], between["tpot_s"], between["concurrency"]) == (None, None, 8)
+    assert (on_slow["ttft_s"], on_slow["tpot_s"]) == (0.5, 1 / 40)
 
 
 def test_speeds_read_back_from_print_are_the_points_own_at_the_ends_too() -> None:
