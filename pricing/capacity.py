@@ -284,7 +284,7 @@ class _Rows:
 
 
 def _plan(problem: Problem, rows: _Rows, x: Floats, shadows: Shadows | None) -> Plan:
-    gpus = {name: float(count) for name, count in zip(rows.hardware, x, strict=False)}
+    gpus = {name: max(0.0, float(count)) for name, count in zip(rows.hardware, x, strict=False)}
     known = all(each.kw is not None for each in problem.hardware)
     return Plan(
         status=Status.OPTIMAL,
@@ -298,7 +298,7 @@ def _plan(problem: Problem, rows: _Rows, x: Floats, shadows: Shadows | None) -> 
 
 
 def _use(option: Option, index: int, rows: _Rows, x: Floats) -> Use:
-    running = tuple(float(x[rows.column(index, period)]) for period in range(rows.periods))
+    running = tuple(max(0.0, float(x[rows.column(index, period)])) for period in range(rows.periods))
     return Use(option, running, math.ceil(max(running) / option.n_gpus - TIE))
 
 

@@ -8,7 +8,7 @@ from pricing.frontier import frontier
 from pricing.hardware import HardwareCost
 from pricing.hardware_catalog import NO_PROFILE
 from pricing.slo import Tier
-from pricing.tiers import TierPoint, TierRules, eligible
+from pricing.tiers import TierPoint, TierRules, eligible, promise
 
 
 def tier_options(
@@ -16,8 +16,9 @@ def tier_options(
 ) -> tuple[Option, ...]:
     """For every tier and hardware the best measured point that keeps the tier's promise.
 
-    That is the point with the largest yield among those that keep the tier's ceiling and are at least as fast as what
-    is sold (for bulk, at any speed). Hardware without one cannot serve the tier.
+    That is the point with the largest yield among those that keep the tier's ceiling, are at least as fast as what is
+    sold and whose own p99 is no later than the promise (for bulk, at any speed). Hardware without one cannot serve the
+    tier.
 
     Args:
         found: every point that may be used.
@@ -28,7 +29,7 @@ def tier_options(
     options: list[Option] = []
     for tier, point in sold.items():
         by_hardware: dict[str, list[Candidate]] = {}
-        for candidate in _eligible(found, tier, rules):
+        for candidate in _keeping(point, _eligible(found, tier, rules), rules):
             by_hardware.setdefault(candidate.profile.configuration.hardware, []).append(candidate)
         for name, points in sorted(by_hardware.items()):
             front = frontier(points)
@@ -37,6 +38,14 @@ def tier_options(
                 n_gpus = best.profile.configuration.n_gpus
                 options.append(Option(tier, name, best.tok_s_per_gpu * utilisation, best.id, n_gpus))
     return tuple(options)
+
+
+def _keeping(point: TierPoint, points: tuple[Candidate, ...], rules: TierRules) -> tuple[Candidate, ...]:
+    """Those whose tails, promised, would promise no less than what is sold; all of them where a window is."""
+    if point.slo.is_window:
+        return points
+    own = ((each, promise(each, rules.factors, point.slowdown)[0]) for each in points)
+    return tuple(each for each, slo in own if slo.ttft_us <= point.slo.ttft_us and slo.tpot_us <= point.slo.tpot_us)
 
 
 def _eligible(found: Candidates, tier: Tier, rules: TierRules) -> tuple[Candidate, ...]:

@@ -1,12 +1,17 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pricing.candidates import candidates
 from pricing.capacity import CapacityError, Demand, Hardware, Option, Plan, Problem, Status, plan
+from pricing.capacity_options import tier_options
 from pricing.slo import Tier
+from pricing.tiers import TierRules, tiers
+from tests.pricing.points import BOX, CHAT, point, profile
 
 P, S, B = Tier.PREMIUM, Tier.STANDARD, Tier.BULK
 OLD, NEW = Hardware("old", 1.0, kw=1.0), Hardware("new", 3.0, kw=2.0)
@@ -114,6 +119,16 @@ def test_a_tier_that_nothing_serves_and_a_site_without_power_are_told_apart() ->
     dark = solved((Hardware("new", 3.0, 2.0, 9),), (ON_NEW,), {S: (400.0,)}, mw_max=0.0)
     assert dark.reason == "the demand exceeds what 9 new and 0 MW can serve; unserved: standard 400 tok/s"
     assert solved((NEW,), (ON_NEW,), {S: (400.0,)}, mw_max=0.0).reason.startswith("the demand exceeds what 0 MW can")
+
+
+def test_hardware_as_fast_whose_first_tokens_are_later_than_promised_serves_no_such_tier() -> None:
+    """Both do 100 tok/s/user, box at a first token of 0.1 s (promised 0.42 at p99), slow makes twice as much at 2 s."""
+    box = profile(point(1, 100, 100, ttft_s_p50=0.1))
+    slow = profile(point(1, 100, 200, ttft_s_p50=2.0), hardware="slow")
+    costs = {"box": BOX, "slow": replace(BOX, hardware="slow")}
+    sold = tiers(candidates([box], "m", CHAT, costs)).sold
+    options = tier_options(candidates([box, slow], "m", CHAT, costs), sold, TierRules())
+    assert {(option.tier, option.hardware) for option in options} == {(S, "box"), (B, "box"), (B, "slow")}
 
 
 def test_no_demand_needs_no_hardware() -> None:
