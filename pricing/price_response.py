@@ -18,6 +18,8 @@ from pricing.demand import Buyers, DemandError, Floats, TierTerms, worth
 CELLS_MAX = 1_500_000
 """How many utilities are held at once."""
 STEP = 0.01
+ROOM = 40
+"""So many temperatures above its worth and its cost, a tier is bought by fewer than one in 10¹⁷."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ class Response:
         self.use = np.array([each.per_mtok for each in market.resources]).reshape(-1, len(self.costs))
         self.amount = np.array([each.amount for each in market.resources])
         self.scale = max(float(top.max()), *market.costs, market.temperature, 1e-300)
-        self.ceiling = self.lifted(np.maximum(top, 0.0) + 40 * market.temperature + 1e-6 * self.scale)
+        room = ROOM * market.temperature + 1e-6 * self.scale
+        self.ceiling = self.lifted(self.lifted(np.maximum(top, 0.0)) + room)
 
     def lifted(self, prices: Floats) -> Floats:
         """The least prices, no lower than given, that cover costs and fall from tier to tier. Shape (…, tiers)."""

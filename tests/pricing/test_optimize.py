@@ -75,7 +75,7 @@ def test_one_tier_and_one_type_has_the_logit_monopolys_price() -> None:
     assert (found.is_converged, found.is_sold, found.flags) == (True, True, ())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.floats(0.1, 10), st.floats(0, 3), st.floats(0.02, 5), st.floats(0.1, 100))
 def test_a_logit_monopoly_marks_up_by_tau_over_what_it_does_not_sell(
     value: float, cost: float, tau: float, volume: float
@@ -83,6 +83,7 @@ def test_a_logit_monopoly_marks_up_by_tau_over_what_it_does_not_sell(
     found = optimise(Market(buyers([value], volumes=volume), ALONE, (cost,), tau))
     share = found.sold[S] / volume
     assert found.prices[S] - cost == pytest.approx(tau / (1 - share), rel=1e-3)
+    assert found.is_sold == (share >= 1e-4)
 
 
 def test_two_types_are_told_apart_as_mussa_and_rosen_have_it() -> None:
