@@ -19,6 +19,7 @@ MEMORY_HEADROOM = 1.02
 SAMPLES_MIN = 100
 """A p99 over fewer requests is hardly more than their maximum: it may raise the assumed one, not lower it."""
 REASONS_SHOWN = 3
+NAMES_SHOWN = 16
 NOT_SELECTED = " is not selected"
 SELECTED = ("hardware", "engine", "precision", "mode", "spec_decoding", "deployment_id")
 """What a selection names of a configuration."""
@@ -275,12 +276,17 @@ def _memory_refusal(profile: Profile, hbm_gb: float | None, weights: float | Non
 
 
 def _unmeasured(model: str, of_model: list[Profile], selection: Selection) -> str | None:
-    """What to say when the hardware asked for has no profile of the model at all."""
-    measured = {profile.configuration.hardware for profile in of_model}
-    if not of_model or selection.hardware is None or selection.hardware & measured:
-        return None
-    asked, known = ", ".join(sorted(selection.hardware)), ", ".join(sorted(measured))
-    return f"no measured profile of {model} on {asked}; measured on: {known}"
+    """What to say when all that was asked for by one name is unknown: no profile of the model has it."""
+    for name in SELECTED if of_model else ():
+        allowed: frozenset[str] | None = getattr(selection, name)
+        known = sorted({str(getattr(profile.configuration, name)) for profile in of_model})
+        if allowed is None or allowed & set(known):
+            continue
+        asked, more = ", ".join(sorted(allowed)), len(known) - NAMES_SHOWN
+        on, measured = ("on", "measured on") if name == "hardware" else (f"with {name}", "measured")
+        rest = f" and {more} more" if more > 0 else ""
+        return f"no measured profile of {model} {on} {asked}; {measured}: {', '.join(known[:NAMES_SHOWN])}{rest}"
+    return None
 
 
 def _nothing(model: str, lengths: LengthClass, of_model: list[Profile], excluded: list[tuple[str, str]]) -> str:

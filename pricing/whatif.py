@@ -18,6 +18,8 @@ from pricing.hardware import HardwareCost
 POWER_USD_PER_KWH = 0.08
 """What a kilowatt-hour is taken to cost inside a $/hour that does not say: an assumption, stated with every result."""
 
+_UNSAID = '"no MTP" keeps points whose source does not say whether they speculate; "no speculation" does not'
+
 Recosted = Mapping[str, HardwareCost]
 
 
@@ -82,11 +84,19 @@ def levers(points: Iterable[Candidate]) -> tuple[Lever, ...]:
     known = (
         Lever("no FP4", lambda each: each.profile.configuration.precision.rstrip("?") not in {"fp4", "int4"}),
         Lever("no disaggregation", lambda each: each.profile.configuration.mode.value == "agg"),
-        Lever("no MTP", lambda each: not each.profile.configuration.spec_decoding.startswith("mtp")),
+        Lever("no MTP", _without_mtp, assumption=_UNSAID if any(map(_is_unsaid, pool)) else ""),
         Lever("no speculation", lambda each: each.profile.configuration.spec_decoding == "none"),
         *(Lever(f"{engine} only", _on_engine(engine)) for engine in engines),
     )
     return tuple(lever for lever in known if 0 < sum(map(lever.keeps, pool)) < len(pool))
+
+
+def _without_mtp(candidate: Candidate) -> bool:
+    return not candidate.profile.configuration.spec_decoding.startswith("mtp")
+
+
+def _is_unsaid(candidate: Candidate) -> bool:
+    return candidate.profile.configuration.spec_decoding == "unknown"
 
 
 def _on_engine(engine: str) -> Callable[[Candidate], bool]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.cli.failure import Failure
+from app.cli.terminal import note
 from app.settings import Settings
 from pricing.assumptions import Assumptions, margins
 from pricing.candidates import Selection
@@ -89,6 +90,7 @@ def _override(text: str, costs: dict[str, HardwareCost]) -> HardwareCost:
         raise Failure(f"{text!r}: expected HARDWARE=USD_PER_HOUR, such as b200=2.10") from error
     known = costs.get(hardware)
     if known is None:
+        note(f"goodput: {hardware} is no hardware with a cost so far; its own profiles alone are costed at {usd} USD/h")
         return HardwareCost(hardware, usd_per_hour)
     return replace(known, usd_per_hour=usd_per_hour, source="operator", parts=())
 

@@ -175,3 +175,23 @@ def test_reasons_are_listed_briefly_when_nothing_can_be_costed() -> None:
     profiles = [profile(point(1, 9, 9), hardware=f"tpu{number}") for number in range(5)]
     with pytest.raises(FrontierError, match=r"can be costed \(.*tpu0.*tpu1.*tpu2 and 2 more\)"):
         candidates(profiles, "m", CHAT, {"box": BOX})
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (Selection(hardware=frozenset({"crate"})), "no measured profile of m on crate; measured on: box$"),
+        (Selection(engine=frozenset({"vlm"})), "no measured profile of m with engine vlm; measured: sglang, vllm$"),
+        (
+            Selection(deployment_id=frozenset({"d"})),
+            "with deployment_id d; measured: box-sglang-fp8-agg-tp1, .*-tp24 and 9 more$",
+        ),
+    ],
+)
+def test_a_name_that_nothing_has_is_refused_with_the_names_there_are(chosen: Selection, message: str) -> None:
+    profiles = [
+        profile(point(1, 9, 9), engine="sglang"),
+        *(profile(point(1, 9, 9), name=f"tp{number}") for number in range(10, 34)),
+    ]
+    with pytest.raises(FrontierError, match=message):
+        candidates(profiles, "m", CHAT, {"box": BOX}, chosen)

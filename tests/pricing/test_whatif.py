@@ -36,6 +36,15 @@ def test_levers_are_those_that_leave_out_some_and_keep_some() -> None:
     assert levers(found(FP8).points) == ()
 
 
+def test_points_whose_speculation_nobody_states_stay_without_mtp_and_that_is_said() -> None:
+    unsaid = profile(point(1, 70, 600), name="unsaid", spec_decoding="unknown")
+    by_name = {lever.name: lever for lever in levers((*POOL, *found(unsaid).points))}
+    kept = found(unsaid).points[0]
+    assert (by_name["no MTP"].keeps(kept), by_name["no speculation"].keeps(kept)) == (True, False)
+    assert "does not say whether they speculate" in by_name["no MTP"].assumption
+    assert {lever.assumption for lever in levers(POOL)} == {""}
+
+
 def test_a_lever_saves_the_difference_at_equal_speed() -> None:
     """At 3.6 USD/h 1e3/T USD per M: 2,000 tok/s in and out with FP4, 1,000 without: 0.5 against 1.0."""
     without = effect("no FP4")

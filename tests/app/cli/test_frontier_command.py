@@ -132,7 +132,11 @@ def test_a_person_gets_a_table_with_readings() -> None:
     ("arguments", "message"),
     [
         ((*CHAT, "--hardware", "mi300x"), "no measured profile of gpt-oss-120b on mi300x"),
-        ((*CHAT, "--deployment", "none"), "can be costed"),
+        ((*CHAT, "--deployment", "none"), "with deployment_id none; measured: b200-trtllm-fp4-agg-tp1ep1"),
+        (
+            (*CHAT, "--engine", "trt"),
+            "no measured profile of gpt-oss-120b with engine trt; measured: cerebras, trtllm, vllm",
+        ),
         (("frontier", "--model", "none", "--isl", "1", "--osl", "1"), "no profile of 'none'"),
         (("frontier", "--model", "gpt-oss-120b", "--isl", "7", "--osl", "7"), "was not measured at ISL/OSL 7/7"),
         ((*CHAT, "--ownership", "gift"), "GOODPUT_OWNERSHIP"),

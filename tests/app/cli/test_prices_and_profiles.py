@@ -101,7 +101,7 @@ def test_an_operators_own_profile_takes_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--engine", "sglang"), "can be costed"),
+        (("--engine", "sglang"), "with engine sglang; measured: cerebras, trtllm, vllm"),
         (("--usd-per-hour", "b200"), "expected HARDWARE=USD_PER_HOUR"),
         (("--usd-per-hour", "b200=-1"), "usd_per_hour must be above 0"),
         (("--utilisation", "0"), "GOODPUT_UTILISATION"),
@@ -124,8 +124,9 @@ def test_half_a_class_is_refused() -> None:
 
 
 def test_hardware_that_is_not_in_the_table_can_be_given_a_cost() -> None:
-    document = json.loads(run(*B200, "--hardware", "h100", "--usd-per-hour", "tpu9=1.0", "--json"))
-    assert document["excluded"]
+    result = CliRunner().invoke(app, [*B200, "--hardware", "h100", "--usd-per-hour", "tpu9=1.0", "--json"])
+    assert json.loads(result.stdout)["excluded"]
+    assert "tpu9 is no hardware with a cost so far" in result.stderr
 
 
 def test_profiles_are_listed_by_model_and_by_deployment() -> None:

@@ -222,5 +222,5 @@ def test_a_ratio_that_cannot_be_told_says_why(arguments: tuple[str, ...], said: 
 
 
 def test_a_model_without_pools_has_no_ratio() -> None:
-    with pytest.raises(Failure, match="mode agg is not selected"):
+    with pytest.raises(Failure, match="with mode disagg; measured: agg"):
         CliRunner().invoke(app, ["ratio", "--model", "Llama-3.x-70B", "--mix", "1024/1024"], catch_exceptions=False)
