@@ -36,7 +36,6 @@ from scheduler.jobs import Capability
 from tests.journeys.backend import Backend, Behaviour
 
 SETTLED_TRIES = 250
-
 MODEL = "acme/test-model"
 ACTOR = Actor("system", "test stage")
 CONTEXT_MAX = 8_192
@@ -165,11 +164,10 @@ class Stage:
         """What is held when nothing more is on its way to the ledger; a settlement follows the end of its answer."""
         ledger = self.assembly.market.ledger
         for _ in range(SETTLED_TRIES):
-            held = (await ledger.balance(self.customer_id)).held
-            if not held:
-                return 0
+            if not (await ledger.balance(self.customer_id)).held:
+                break
             await asyncio.sleep(0.02)
-        return held
+        return (await ledger.balance(self.customer_id)).held
 
     def new_key(self, credit_nano: int) -> tuple[str, str]:
         """A further customer with a key; returns the customer's id and the key."""
