@@ -41,6 +41,9 @@ INTERACTIVITY_TOLERANCE = 0.02
 THROUGHPUT_FACTOR_MAX = 3.0
 """A stated throughput must agree with Little's law within this factor; ramp-up explains less, mixed units far more."""
 
+INPUT_FACTOR_MAX = 1.5
+"""Each request reads a prompt for the answer it writes: stated input must agree with output within this factor."""
+
 
 def profile_from_json(text: str | bytes) -> Profile:
     """Reads a profile document from its JSON text.
@@ -204,6 +207,10 @@ def _point(reader: Reader, provenance: Provenance) -> OperatingPoint:
 
 
 def _check_latencies(reader: Reader, point: OperatingPoint) -> None:
+    if point.isl_mean < 1:
+        raise ProfileError(
+            f"{reader.at('isl_mean')}: a prompt has one token at least, got a mean of {point.isl_mean:g}"
+        )
     if point.osl_mean <= 1:
         raise ProfileError(f"{reader.at('osl')}: an answer of one token has no time per further token; use osl >= 2")
     for name, median, tail in (
@@ -233,7 +240,13 @@ def _with_throughput(reader: Reader, point: OperatingPoint) -> OperatingPoint:
             f"{reader.at('output_tok_s')}: {output_tok_s:g} tok/s of the whole replica disagrees with concurrency and "
             f"latencies, which give {expected:g} (Little's law){_unit_hint(factor)}"
         )
-    input_tok_s = point.input_tok_s or output_tok_s * point.isl_mean / point.osl_mean
+    read_tok_s = output_tok_s * point.isl_mean / point.osl_mean
+    input_tok_s = point.input_tok_s or read_tok_s
+    if not 1 / INPUT_FACTOR_MAX <= input_tok_s / read_tok_s <= INPUT_FACTOR_MAX:
+        raise ProfileError(
+            f"{reader.at('input_tok_s')}: {input_tok_s:g} tok/s of the whole replica disagrees with {output_tok_s:g} "
+            f"tok/s of output at {point.isl_mean:g} tokens in and {point.osl_mean:g} out, which give {read_tok_s:g}"
+        )
     return replace(point, output_tok_s=output_tok_s, input_tok_s=input_tok_s)
 
 

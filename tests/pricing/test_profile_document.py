@@ -131,6 +131,13 @@ def test_a_point_may_name_its_own_provenance() -> None:
         ("points.0.interactivity_tok_s_user", 50, r"50 tok/s/user disagrees with 1 / tpot_s_p50 = 100"),
         ("points.0.interactivity_tok_s_user", 0.1, "are the times in milliseconds"),
         ("points.0.output_tok_s", 13, r"points\[0\].output_tok_s: 13 tok/s .* disagrees .* give 130"),
+        (
+            "points.0.input_tok_s",
+            25_600,
+            r"points\[0\].input_tok_s: 25600 .* at 128 tokens in and 65 out, which give 256$",
+        ),
+        ("points.0.input_tok_s", 2.56, r"points\[0\].input_tok_s: 2.56 tok/s .* which give 256$"),
+        ("points.0.isl_mean", 0.5, r"points\[0\].isl_mean: a prompt has one token at least, got a mean of 0.5"),
         ("points.0.ttft_ms_p50", 360, r"unknown fields: points\[0\].ttft_ms_p50; check their spelling and units"),
     ],
 )

@@ -62,7 +62,7 @@ def own_profile(loads: list[int], tpot_s: float, osl: int) -> Profile:
             ttft_s_p50=0.1,
             tpot_s_p50=tpot_s,
             output_tok_s=little_output_tok_s(load, 0.1, tpot_s, osl - 0.5),
-            input_tok_s=50.0 * load,
+            input_tok_s=little_output_tok_s(load, 0.1, tpot_s, osl - 0.5) * 127.25 / (osl - 0.5),
             isl_mean=127.25,
             osl_mean=osl - 0.5,
             provenance=replace(seen, engine_version=f"b{load}"),
