@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +13,7 @@ from app.cli.quality_options import ACCURACY_HELP, FLOOR_HELP, MINIMUM_HELP
 if TYPE_CHECKING:
     from pricing.capacity import Plan
 
+V = TypeVar("V")
 INFEASIBLE_STATUS = 3
 """The status when no fleet within the caps serves the demand; what is short is told all the same."""
 
@@ -85,7 +86,7 @@ def _planned(options: CapacityOptions) -> "tuple[Plan, dict[str, Any]]":
     profiles = cleaned(inputs.known_profiles(options.profile or []))
     found = candidates(profiles, options.model, lengths, costs, given.selection, given.parameters_billion)
     columns = tier_options(found, tiers(found, given.rules).sold, given.rules, given.utilisation)
-    counts = dict(_pair(text) for text in options.count or [])
+    counts = dict(_once([_pair(text) for text in options.count or []], "--count"))
     idle = unused(counts, columns, {each.profile.configuration.hardware for each in found.points})
     problem = Problem(hardware_pools(columns, costs, counts), columns, _demand(options), options.mw)
     context = {
@@ -97,6 +98,19 @@ def _planned(options: CapacityOptions) -> "tuple[Plan, dict[str, Any]]":
         "unused": idle,
     }
     return plan(problem), context
+
+
+def _once(pairs: list[tuple[str, V]], option: str) -> list[tuple[str, V]]:
+    """The pairs; of two that name the same thing neither is guessed to be the one meant."""
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{option} names {', '.join(twice)} twice; give each once")
+    return pairs
+
+
+def _halves(text: str) -> tuple[str, tuple[str, str]]:
+    name, _, values = text.partition("=")
+    return name, (text, values)
 
 
 def _pair(text: str) -> tuple[str, float]:
@@ -114,8 +128,7 @@ def _demand(options: CapacityOptions) -> Any:
     weights = tuple(_numbers(options.weights)) if options.weights else (1.0,)
     tok_s: dict[Tier, tuple[float, ...]] = {}
     later: dict[Tier, float] = {}
-    for text in options.demand:
-        name, _, values = text.partition("=")
+    for name, (text, values) in _once([_halves(text) for text in options.demand], "--demand"):
         if name not in set(Tier):
             raise ValueError(f"{text!r}: expected TIER=TOK_S with premium, standard or bulk")
         numbers = _numbers(values)

@@ -98,6 +98,8 @@ def test_a_demand_that_no_fleet_serves_exits_with_3_and_says_what_is_short() -> 
     ("more", "message"),
     [
         (("--demand", "gold=1"), "expected TIER=TOK_S"),
+        (("--demand", "bulk=1", "--demand", "bulk=2"), "--demand names bulk twice; give each once"),
+        (("--demand", "bulk=1", "--count", "b200=1", "--count", "b200=9"), "--count names b200 twice"),
         (("--demand", "standard=many"), "expected numbers"),
         (("--demand", "bulk=1,2"), "bulk is one average"),
         (("--demand", "standard=1,2"), "2 demands for 1 periods"),
