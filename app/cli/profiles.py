@@ -11,7 +11,7 @@ from app.cli.profiles_import import register
 if TYPE_CHECKING:
     from pricing.profiles import OperatingPoint, Profile
 
-app = typer.Typer(help="Profiles: list and show what was measured.", no_args_is_help=True)
+app = typer.Typer(help="Profiles: list, show, import and validate what was measured.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Files = Annotated[list[Path] | None, typer.Option("--profile", help="A profile document to add; repeatable.")]
