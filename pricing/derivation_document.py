@@ -18,6 +18,16 @@ from pricing.uncertainty import Band, Spread
 from pricing.usage import Rates
 
 DIGITS = 6
+DOLLAR_DIGITS = 9
+
+
+def dollars(usd: float) -> float:
+    """A cost with so many significant digits: a millionth of a dollar is no small part of a cached token's.
+
+    >>> dollars(0.000123456789012), dollars(1 / 3)
+    (0.000123456789, 0.333333333)
+    """
+    return float(f"{usd:.{DOLLAR_DIGITS}g}")
 
 
 def derivation_document(derivation: Derivation) -> dict[str, Any]:
@@ -88,7 +98,7 @@ def tier_document(price: TierPrice) -> dict[str, Any]:
     return {
         "tier": point.tier.value,
         "interactivity_tok_s_user": round(point.target_tok_s_user, DIGITS),
-        "usd_per_mtok_total": round(point.target_usd_per_mtok, DIGITS),
+        "usd_per_mtok_total": dollars(point.target_usd_per_mtok),
         "deployment": point.chosen.deployment_id,
         "precision": point.chosen.profile.configuration.precision,
         "quality": point.quality or None,
@@ -120,7 +130,7 @@ def candidate_document(candidate: Candidate) -> dict[str, Any]:
         "interactivity_tok_s_user": round(candidate.tok_s_user, DIGITS),
         "tput_tok_s_per_gpu": round(candidate.tok_s_per_gpu, DIGITS),
         "output_tok_s_per_gpu": round(candidate.output_tok_s_per_gpu, DIGITS),
-        "usd_per_mtok_total": round(candidate.usd_per_mtok, DIGITS),
+        "usd_per_mtok_total": dollars(candidate.usd_per_mtok),
         "tok_s_per_mw": None if power is None else round(power, DIGITS),
         "joules_per_token": None if kw is None else round(joules_per_token(candidate.tok_s_per_gpu, kw), DIGITS),
         "hardware": configuration.hardware,
@@ -179,7 +189,7 @@ def _split_document(split: Split) -> dict[str, Any]:
 
 
 def _band_document(band: Band) -> dict[str, float]:
-    return {"p10": round(band.p10, DIGITS), "p50": round(band.p50, DIGITS), "p90": round(band.p90, DIGITS)}
+    return {"p10": dollars(band.p10), "p50": dollars(band.p50), "p90": dollars(band.p90)}
 
 
 def _spread_document(spread: Spread) -> dict[str, Any]:
@@ -187,7 +197,7 @@ def _spread_document(spread: Spread) -> dict[str, Any]:
 
 
 def _costs_document(costs: TokenCosts) -> dict[str, float]:
-    return {name.value: round(usd, DIGITS) for name, usd in costs.by_class().items()}
+    return {name.value: dollars(usd) for name, usd in costs.by_class().items()}
 
 
 def _rounded(rates: Rates) -> dict[str, float]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pricing.candidates import Candidate, Candidates
-from pricing.derivation_document import DIGITS, candidate_document, zone_document
+from pricing.derivation_document import DIGITS, candidate_document, dollars, zone_document
 from pricing.frontier import Frontier, Interpolated
 from pricing.plausible import oddities_of
 
@@ -76,7 +76,7 @@ def _figures(read: Interpolated) -> dict[str, Any]:
         "interactivity_tok_s_user": round(read.tok_s_user, DIGITS),
         "tput_tok_s_per_gpu": round(read.tok_s_per_gpu, DIGITS),
         "output_tok_s_per_gpu": round(read.output_tok_s_per_gpu, DIGITS),
-        "usd_per_mtok_total": round(read.usd_per_mtok, DIGITS),
+        "usd_per_mtok_total": dollars(read.usd_per_mtok),
         "tok_s_per_mw": None if power is None else round(power, DIGITS),
         "joules_per_token": None if power is None else round(1e6 / power, DIGITS),
     }

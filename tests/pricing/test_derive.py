@@ -232,7 +232,7 @@ def test_a_derivation_is_a_document_with_prices_as_strings_and_costs_as_numbers(
     standard, bulk = document["tiers"][1], document["tiers"][2]
     assert standard["price_usd_per_mtok"]["output"] == "3.207332"
     assert standard["cost_point_usd_per_mtok"]["output"] == 2.222223
-    assert standard["cost_usd_per_mtok"]["output"] == dict.fromkeys(("p10", "p50", "p90"), 2.222222)
+    assert standard["cost_usd_per_mtok"]["output"] == dict.fromkeys(("p10", "p50", "p90"), 2.22222222)
     assert standard["cost_full_usd_per_mtok"]["output"] == pytest.approx(4 / 3, abs=1e-6)
     assert standard["slo"] == {"ttft_s": 0.84, "tpot_s": 0.04, "tok_s_user": 25.0}
     assert standard["goldilocks"]["low"] < 50 <= standard["goldilocks"]["high"]

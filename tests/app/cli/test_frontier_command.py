@@ -115,6 +115,12 @@ def test_ownership_scales_dollars_and_leaves_speeds_alone() -> None:
         assert theirs["tput_tok_s_per_gpu"] == mine["tput_tok_s_per_gpu"]
 
 
+def test_another_unit_of_money_scales_every_cost_however_small() -> None:
+    dear, cheap = document(*B200, "--at", "72"), document(*B200, "--at", "72", "--usd-per-hour", "b200=0.0000195")
+    for mine, theirs in zip(dear["frontier"] + dear["at"], cheap["frontier"] + cheap["at"], strict=True):
+        assert theirs["usd_per_mtok_total"] == pytest.approx(mine["usd_per_mtok_total"] * 1e-5, rel=1e-7)
+
+
 def test_a_ceiling_on_the_first_token_comes_before_the_frontier() -> None:
     free, bound = document(*CHAT), document(*CHAT, "--ttft-p99-max", "2")
     assert free["frontier"][0]["ttft_s"] * 4.2 > 2
