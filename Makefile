@@ -17,7 +17,7 @@ quick: install assets ## the fast tests, under a minute
 	$(BIN)/pytest -q -m "not slow" -n auto --dist loadfile --ignore tests/test_architecture.py --hypothesis-profile quick $(ARGS)
 
 test: install model assets browser ## every test, with the coverage floor
-	$(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS) || [ $$? = 5 ]
+	$(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile --hypothesis-profile quick --cov --cov-report= --cov-fail-under=0 $(ARGS) || [ $$? = 5 ]
 	$(BIN)/pytest -m slow --cov --cov-append --cov-report=term:skip-covered $(TIMED) $(ARGS) || [ $$? = 5 ]
 
 check: install ## format, lint, types, imports, architecture, dependencies, migrations
