@@ -10,6 +10,7 @@ from app.catalog.service import effective_us
 from app.console.book_actions import rolling_back, withdrawing
 from app.console.book_pages import HERE
 from app.console.card_changes import card_changes
+from app.console.confirming import Confirmation, confirm_page
 from app.console.draft_frame import RUNS_PRICES
 from app.console.forms import read_form
 from app.console.guard import HttpRequest, Id
@@ -35,19 +36,17 @@ async def _rollback_page(
 ) -> Response[str]:
     book, live = await _book(site, book_id), site.live_book()
     changes = card_changes({} if live is None else live.cards, book.cards)
-    context = {
-        "word": "Roll back",
-        "crumb": "books",
-        "subject_id": book_id,
-        "about": f"To the prices and promises of {book_id}, in force from {moment(effective_us(book))} UTC.",
-        "consequences": rolling_back(changes, effective_us(book)),
-        "hidden": {"after": "" if live is None else live.id},
-        "typed": typed,
-        "back_to": f"{HERE}/{book_id}",
-        "changes": slice_of(changes, request.query_params.get("page", ""), CARDS_PER_PAGE),
-        "problem": None if error is None else error.message,
-    }
-    return site.page(request, "book_action.html", HERE, context, 200 if error is None else error.status)
+    asked = Confirmation(
+        word="Roll back",
+        crumb="books",
+        subject_id=book_id,
+        about=f"To the prices and promises of {book_id}, in force from {moment(effective_us(book))} UTC.",
+        consequences=rolling_back(changes, effective_us(book)),
+        back_to=f"{HERE}/{book_id}",
+        hidden={"after": "" if live is None else live.id},
+        changes=slice_of(changes, request.query_params.get("page", ""), CARDS_PER_PAGE),
+    )
+    return confirm_page(request, site, asked, typed, error)
 
 
 @post(f"{BOOK}/rollback", name="console.roll_back", include_in_schema=False, opt=RUNS_PRICES, status_code=200)
@@ -72,19 +71,15 @@ async def _withdraw_page(
     request: HttpRequest, site: Site, book_id: str, typed: Mapping[str, str], error: MarketError | None
 ) -> Response[str]:
     book = await _book(site, book_id)
-    context = {
-        "word": "Withdraw this book",
-        "crumb": "books",
-        "subject_id": book_id,
-        "about": f"{book_id}, scheduled for {moment(effective_us(book))} UTC.",
-        "consequences": withdrawing(effective_us(book), site.desk.now_us()),
-        "hidden": {},
-        "typed": typed,
-        "back_to": f"{HERE}/{book_id}",
-        "changes": None,
-        "problem": None if error is None else error.message,
-    }
-    return site.page(request, "book_action.html", HERE, context, 200 if error is None else error.status)
+    asked = Confirmation(
+        word="Withdraw this book",
+        crumb="books",
+        subject_id=book_id,
+        about=f"{book_id}, scheduled for {moment(effective_us(book))} UTC.",
+        consequences=withdrawing(effective_us(book), site.desk.now_us()),
+        back_to=f"{HERE}/{book_id}",
+    )
+    return confirm_page(request, site, asked, typed, error)
 
 
 @post(f"{BOOK}/withdraw", name="console.withdraw", include_in_schema=False, opt=RUNS_PRICES, status_code=200)

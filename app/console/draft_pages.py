@@ -14,6 +14,7 @@ from app.console.book_actions import discarding
 from app.console.book_pages import HERE, calculator_context
 from app.console.card_changes import card_changes
 from app.console.clash import clashes
+from app.console.confirming import Confirmation, confirm_page
 from app.console.draft_frame import DRAFTS, RUNS_PRICES, DraftFrame, draft_frame
 from app.console.draft_grid import Typed, grid, listed_models, read_typed
 from app.console.forms import Form, read_form
@@ -151,19 +152,16 @@ async def _discard_page(
     request: HttpRequest, site: Site, draft_id: str, typed: Mapping[str, str], error: MarketError | None
 ) -> Response[str]:
     frame = await draft_frame(site, draft_id)
-    context = {
-        "word": "Discard this draft",
-        "crumb": "drafts",
-        "subject_id": draft_id,
-        "about": frame.draft.title,
-        "consequences": discarding(card_changes(frame.base_cards, frame.draft.cards)),
-        "hidden": {"version": str(frame.draft.version)},
-        "typed": typed,
-        "back_to": f"{DRAFTS}/{draft_id}",
-        "changes": None,
-        "problem": None if error is None else error.message,
-    }
-    return site.page(request, "book_action.html", HERE, context, 200 if error is None else error.status)
+    asked = Confirmation(
+        word="Discard this draft",
+        crumb="drafts",
+        subject_id=draft_id,
+        about=frame.draft.title,
+        consequences=discarding(card_changes(frame.base_cards, frame.draft.cards)),
+        back_to=f"{DRAFTS}/{draft_id}",
+        hidden={"version": str(frame.draft.version)},
+    )
+    return confirm_page(request, site, asked, typed, error)
 
 
 @post(f"{EDITOR}/discard", name="console.discard_draft", include_in_schema=False, opt=RUNS_PRICES, status_code=200)

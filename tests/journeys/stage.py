@@ -36,6 +36,7 @@ from scheduler.jobs import Capability
 from tests.journeys.backend import Backend, Behaviour
 
 SETTLED_TRIES = 250
+HELLO = [{"role": "user", "content": "Hello there"}]
 MODEL = "acme/test-model"
 ACTOR = Actor("system", "test stage")
 CONTEXT_MAX = 8_192
@@ -235,3 +236,10 @@ def opened(data_dir: Path, **settings: Any) -> Generator[Stage]:
     finally:
         stage.backend.behaviour = Behaviour()
         stage.close()
+
+
+def ask(stage: Stage, key: str = "", **fields: Any) -> httpx.Response:
+    """One request in the customer's words; with another key where one is given."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    with stage.http() as client:
+        return client.post("/v1/chat/completions", json={"model": MODEL, "messages": HELLO, **fields}, headers=headers)

@@ -9,16 +9,9 @@ import httpx
 import pytest
 
 from tests.journeys.backend import Behaviour, Fault
-from tests.journeys.stage import MODEL, Stage
+from tests.journeys.stage import HELLO, MODEL, Stage, ask
 
 pytestmark = pytest.mark.slow
-
-HELLO = [{"role": "user", "content": "Hello there"}]
-
-
-def ask(stage: Stage, **fields: Any) -> httpx.Response:
-    with stage.http() as client:
-        return client.post("/v1/chat/completions", json={"model": MODEL, "messages": HELLO, **fields})
 
 
 def events(answer: httpx.Response) -> list[Any]:

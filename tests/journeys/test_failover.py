@@ -5,17 +5,14 @@ import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests.journeys.backend import Backend, Behaviour, Fault
-from tests.journeys.stage import MODEL, Stage, opened
+from tests.journeys.stage import Stage, ask, opened
 
 pytestmark = pytest.mark.slow
 
-HELLO = [{"role": "user", "content": "Hello there"}]
 SILENT_S = 0.5
 
 
@@ -34,11 +31,6 @@ def stage_and_other(pair: tuple[Stage, Backend]) -> tuple[Stage, Backend]:
     other.behaviour = Behaviour()
     other.requests.clear()
     return stage, other
-
-
-def ask(stage: Stage, **fields: Any) -> httpx.Response:
-    with stage.http() as client:
-        return client.post("/v1/chat/completions", json={"model": MODEL, "messages": HELLO, **fields})
 
 
 # A whole body has no middle to break in, and its silence is told from work at the end only.

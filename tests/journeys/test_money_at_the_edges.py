@@ -11,9 +11,7 @@ from app import clock
 from app.catalog.service import publish_book
 from pricing.pricebook import price_book
 from tests.journeys.backend import Behaviour
-from tests.journeys.stage import ACTOR, MODEL, Stage, stage_book
-
-HELLO = [{"role": "user", "content": "Hello there"}]
+from tests.journeys.stage import ACTOR, HELLO, MODEL, Stage, stage_book
 
 
 def post(stage: Stage, key: str, body: dict[str, Any], **headers: str) -> httpx.Response:

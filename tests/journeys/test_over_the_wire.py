@@ -10,9 +10,7 @@ import httpx
 import pytest
 
 from tests.journeys.backend import Behaviour
-from tests.journeys.stage import MODEL, Stage
-
-HELLO = [{"role": "user", "content": "Hello there"}]
+from tests.journeys.stage import HELLO, MODEL, Stage
 
 
 def request_bytes(stage: Stage, **fields: Any) -> bytes:

@@ -8,9 +8,7 @@ import httpx
 import pytest
 
 from tests.journeys.backend import Behaviour
-from tests.journeys.stage import MODEL, Stage
-
-HELLO = [{"role": "user", "content": "Hello there"}]
+from tests.journeys.stage import HELLO, MODEL, Stage
 
 
 def send(stage: Stage, idempotency_key: str, timeout_s: float = 30, **fields: Any) -> httpx.Response:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -14,11 +13,10 @@ import pytest
 from scheduler.breaker import BreakerState
 from scheduler.fleet import OfferId
 from tests.journeys.backend import Backend, Behaviour
-from tests.journeys.stage import MODEL, NO_TLS, Stage, opened
+from tests.journeys.stage import HELLO, MODEL, NO_TLS, Stage, ask, opened
 
 pytestmark = pytest.mark.slow
 
-HELLO = [{"role": "user", "content": "Hello there"}]
 P1 = OfferId("p1/d1")
 
 
@@ -36,11 +34,6 @@ def both(pair: tuple[Stage, Backend]) -> tuple[Stage, Backend]:
     other.behaviour = Behaviour()
     other.requests.clear()
     return stage, other
-
-
-def ask(stage: Stage, **fields: Any) -> httpx.Response:
-    with stage.http() as client:
-        return client.post("/v1/chat/completions", json={"model": MODEL, "messages": HELLO, **fields})
 
 
 def text_of(answer: httpx.Response) -> str:

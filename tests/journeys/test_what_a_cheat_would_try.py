@@ -7,18 +7,7 @@ import httpx
 import pytest
 
 from tests.journeys.backend import Behaviour
-from tests.journeys.stage import MODEL, Stage
-
-HELLO = [{"role": "user", "content": "Hello there"}]
-
-
-def ask(stage: Stage, key: str = "", **fields: Any) -> httpx.Response:
-    with stage.http() as client:
-        return client.post(
-            "/v1/chat/completions",
-            json={"model": MODEL, "messages": HELLO, **fields},
-            headers={"authorization": f"Bearer {key or stage.api_key}"},
-        )
+from tests.journeys.stage import Stage, ask
 
 
 def receipt_of(stage: Stage, answer: httpx.Response) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from alembic import command
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from app.db import Database
 from app.fleet.repository import columns_of
@@ -77,9 +78,9 @@ def check_upgrade(url: str) -> None:
     assert [tuple(row) for row in asyncio.run(ask(url, "SELECT request_id, precision FROM usage_event"))] == [
         ("gen-old", "")
     ]
-    with pytest.raises(Exception, match="append-only"):
+    with pytest.raises(DBAPIError, match="append-only"):
         asyncio.run(ask(url, "UPDATE usage_event SET precision = 'fp8'"))
-    with pytest.raises(Exception, match="append-only"):
+    with pytest.raises(DBAPIError, match="append-only"):
         asyncio.run(ask(url, "UPDATE usage_event SET net = 0"))
     asyncio.run(ask(url, "UPDATE usage_event SET timeline = NULL"))
     assert asyncio.run(ask(url, "SELECT timeline FROM usage_event"))[0][0] is None
